@@ -1,0 +1,1 @@
+"""Analyses: functions `program -> facts`. Facts are never stored on nodes."""

@@ -1,0 +1,214 @@
+"""The program that every pass reads and writes: a `torch.fx` graph over ATen ops, with its tensors.
+
+Nodes are `placeholder` (one per input tensor), `get_attr` (a constant, by its name in
+`Program.constants`), `call_function` (an ATen `OpOverload`, `aten.sym_size.int`, or `operator.*` on
+sizes) and `output`. `node.meta["layer"]` names the user's module that the node came from.
+
+The graph is never changed in place: a pass builds a new one (`Program.rebuild`).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from igc.errors import LintError
+
+SIZE_OPS: dict[Any, str] = {
+    operator.add: "add",
+    operator.sub: "sub",
+    operator.mul: "mul",
+    operator.floordiv: "floordiv",
+    operator.mod: "mod",
+    operator.neg: "neg",
+}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input tensor: its name, its dims (an int, or the name of a dynamic size) and its dtype."""
+
+    name: str
+    dims: tuple[int | str, ...]
+    dtype: torch.dtype
+
+    def shape(self, sizes: dict[str, int]) -> tuple[int, ...]:
+        """The concrete shape for the given dynamic sizes."""
+        return tuple(d if isinstance(d, int) else sizes[d] for d in self.dims)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A captured network: graph, constants, inputs and the structure of its outputs.
+
+    `sizes` maps each dynamic size to the value it had in the example inputs. `outputs` names the
+    flattened outputs in order; `out_spec` is the pytree they are returned in. `gates` names, where
+    the network is known to be gated by `igc.nn`, the constants that hold the gates:
+    `gates[layer][task]` and `mixes[layer]`.
+    `origins` tells for each constant from which checkpoint tensor it was sliced (see `Origin`).
+    """
+
+    graph: fx.Graph
+    constants: dict[str, Tensor]
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[str, ...]
+    out_spec: pytree.TreeSpec
+    sizes: dict[str, int]
+    dtype: torch.dtype
+    gates: dict[str, dict[str, str]] = field(default_factory=dict)
+    mixes: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    note: dict[str, Any] = field(default_factory=dict)
+
+    def with_graph(
+        self,
+        graph: fx.Graph,
+        constants: dict[str, Tensor],
+        origins: dict[str, Origin] | None = None,
+    ) -> Program:
+        """The same program around another graph; only the constants it names are kept."""
+        used = {str(n.target) for n in graph.nodes if n.op == "get_attr"}
+        known = self.origins if origins is None else origins
+        return replace(
+            self,
+            graph=graph,
+            constants={k: v for k, v in constants.items() if k in used},
+            origins={k: v for k, v in known.items() if k in used},
+        )
+
+    @property
+    def placeholders(self) -> list[fx.Node]:
+        """The input nodes, in order."""
+        return [n for n in self.graph.nodes if n.op == "placeholder"]
+
+    @property
+    def output_nodes(self) -> list[fx.Node]:
+        """The nodes returned, flattened, in the order of `outputs`."""
+        (out,) = (n for n in self.graph.nodes if n.op == "output")
+        return list(out.args[0])  # type: ignore[arg-type]  # fx types args loosely
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a constant came from: `source[index]` of the checkpoint, or computed from `parts`.
+
+    `index` holds one index tuple per axis, `None` for "all of this axis"; `transform` is empty for
+    moved rows and names the computation otherwise (for example "fold batch norm").
+    """
+
+    source: str
+    index: tuple[tuple[int, ...] | None, ...] = ()
+    transform: str = ""
+    parts: tuple[str, ...] = ()
+
+
+def layer_of(node: fx.Node) -> str:
+    """The user's name for the module a node came from, or the node's own name."""
+    return str(node.meta.get("layer") or node.name)
+
+
+def tensor_operands(node: fx.Node) -> Iterator[fx.Node]:
+    """The node's operands in order, each once."""
+    yield from node.all_input_nodes
+
+
+def copy_node(
+    graph: fx.Graph, node: fx.Node, env: Callable[[fx.Node], fx.Node | Any]
+) -> fx.Node:
+    """`node` copied into `graph`, its operands looked up by `env`; meta is kept."""
+    new = graph.create_node(
+        node.op,
+        node.target,
+        fx.map_arg(node.args, env),  # type: ignore[arg-type]  # fx types args loosely
+        fx.map_arg(node.kwargs, env),  # type: ignore[arg-type]
+        name=node.name,
+    )
+    new.meta = dict(node.meta)
+    return new
+
+
+def is_float(dtype: object) -> bool:
+    """Whether `dtype` is a floating torch dtype."""
+    return isinstance(dtype, torch.dtype) and dtype.is_floating_point
+
+
+def cast_to(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """The tensor in `dtype` where it is a floating one; others stay."""
+    if dtype is None or not tensor.dtype.is_floating_point or tensor.dtype == dtype:
+        return tensor
+    return tensor.to(dtype)
+
+
+def execute(
+    program: Program,
+    inputs: Sequence[Tensor],
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    visit: Callable[[fx.Node, Any], None] | None = None,
+) -> list[Any]:
+    """The flattened outputs of the program on `inputs`.
+
+    `dtype` runs every floating tensor in that type: constants are cast one by one when they are
+    read, so a float64 run needs no float64 copy of the network. `device="meta"` computes shapes
+    only. `visit(node, value)` sees every value. Values are freed after their last use.
+    """
+    if len(inputs) != len(program.inputs):
+        raise LintError(f"program takes {len(program.inputs)} inputs, got {len(inputs)}")
+    last_use: dict[fx.Node, fx.Node] = {}
+    for node in program.graph.nodes:
+        for operand in node.all_input_nodes:
+            last_use[operand] = node
+    dying: dict[fx.Node, list[fx.Node]] = {}
+    for operand, user in last_use.items():
+        dying.setdefault(user, []).append(operand)
+
+    feed = iter(inputs)
+    values: dict[fx.Node, Any] = {}
+    result: list[Any] = []
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            value: Any = cast_to(next(feed), dtype)
+        elif node.op == "get_attr":
+            value = program.constants[str(node.target)]
+            if device is not None and str(device) == "meta":
+                kept = cast_dtype(value.dtype, dtype)
+                value = torch.empty_strided(value.shape, value.stride(), dtype=kept, device="meta")
+            else:
+                value = cast_to(value, dtype)
+        elif node.op == "output":
+            result = [values[n] if isinstance(n, fx.Node) else n for n in node.args[0]]  # type: ignore[union-attr]
+            break
+        else:
+            args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+            if dtype is not None or device is not None:
+                args, kwargs = _retype(args, dtype, device), _retype(kwargs, dtype, device)
+            value = node.target(*args, **kwargs)  # type: ignore[operator]  # a call_function target
+        if visit is not None:
+            visit(node, value)
+        values[node] = value
+        for operand in dying.get(node, ()):
+            values.pop(operand, None)
+    return result
+
+
+def cast_dtype(dtype: torch.dtype, to: torch.dtype | None) -> torch.dtype:
+    """`to` where `dtype` is floating and `to` is given, `dtype` otherwise."""
+    return to if to is not None and dtype.is_floating_point else dtype
+
+
+def _retype(args: Any, dtype: torch.dtype | None, device: torch.device | str | None) -> Any:
+    def one(value: Any) -> Any:
+        if isinstance(value, torch.dtype):
+            return cast_dtype(value, dtype)
+        if isinstance(value, torch.device) and device is not None:
+            return torch.device(device)
+        return value
+
+    return pytree.tree_map(one, args)
