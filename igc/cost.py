@@ -48,14 +48,14 @@ def _conv(args: Sequence[Any], out: Any) -> int:
     """Weight (Cout, Cin / groups, *kernel): every element meets every output position."""
     weight, result = shape_of(args[1]), shape_of(out)
     spatial = len(weight) - 2
-    return prod(weight) * prod(result[:-spatial - 1]) * prod(result[-spatial:])
+    return prod(weight) * prod(result[: -spatial - 1]) * prod(result[-spatial:])
 
 
 def _conv_transpose(args: Sequence[Any], out: Any) -> int:
     """Weight (Cin, Cout / groups, *kernel): every element meets every input position."""
     source, weight = shape_of(args[0]), shape_of(args[1])
     spatial = len(weight) - 2
-    return prod(weight) * prod(source[:-spatial - 1]) * prod(source[-spatial:])
+    return prod(weight) * prod(source[: -spatial - 1]) * prod(source[-spatial:])
 
 
 def _convolution(args: Sequence[Any], out: Any) -> int:
@@ -218,17 +218,23 @@ def base_name(target: torch._ops.OpOverload) -> str:
     name = target._schema.name.split("::")[-1]
     if name.startswith("__"):
         return name
-    return name.removesuffix("_").removesuffix("_copy") or name
+    return name.removesuffix("_") or name
 
 
 def is_free(target: torch._ops.OpOverload) -> bool:
     """True if igc knows that the op counts zero MACs (the reasons are in this module's docstring)."""
-    if base_name(target) in COUNTED_OPS:
+    name = base_name(target)
+    if name in COUNTED_OPS:
         return False
-    if base_name(target) in _ZERO or torch.Tag.pointwise in target.tags:
+    if (
+        not _ZERO.isdisjoint((name, name.removesuffix("_copy")))
+        or torch.Tag.pointwise in target.tags
+    ):
         return True
     returns = target._schema.returns
-    return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+    return bool(returns) and all(
+        r.alias_info is not None and not r.alias_info.is_write for r in returns
+    )
 
 
 def op_macs(target: Any, args: Sequence[Any], out: Any) -> int | None:
@@ -273,16 +279,21 @@ class Cost:
         return text + (f", not counted: {', '.join(self.uncounted)}" if self.uncounted else "")
 
 
-class MacCounter(TorchDispatchMode):
+# PyTorch leaves the two methods of TorchDispatchMode untyped that a subclass calls.
+class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the MACs of every op that runs inside ``with MacCounter() as counter:``."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.by_op: dict[str, int] = {}
         self.uncounted: dict[str, int] = {}
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         macs, name = op_macs(func, args, out), str(func.overloadpacket)
@@ -301,7 +312,7 @@ def count(module: nn.Module, *inputs: Any) -> Cost:
     left as it was. A module whose control flow reads values cannot be counted so, and raises what
     PyTorch raises for reading a meta tensor.
     """
-    tensors = dict(module.named_parameters(remove_duplicate=False))
+    tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
     tensors.update(module.named_buffers(remove_duplicate=False))
     meta = {id(tensor): tensor.detach().to("meta") for tensor in tensors.values()}
     state = {name: meta[id(tensor)] for name, tensor in tensors.items()}
