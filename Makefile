@@ -1,0 +1,49 @@
+# igc: set up, try, test. Every target sets up .venv by itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+JOBS   ?= 2
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all fuzz bench lint format clean
+
+help: ## show this help
+	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='...']"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv and install igc into it, editable, with the pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "making $(VENV) (a few minutes: PyTorch is large)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## compile the shipped gated network, verify it, report, predict on real images
+	@$(BIN)/igc demo $(ARGS)
+
+test: $(STAMP) ## run the fast tests (SLOW=1 or test-all: every test)
+	@$(BIN)/python -m pytest -q -n $(JOBS) $(if $(SLOW),,-m "not slow") $(ARGS)
+
+test-all: $(STAMP) ## run every test, the slow ones too
+	@$(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
+
+fuzz: $(STAMP) ## run the property tests for long, with new random seeds
+	@IGC_HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -n $(JOBS) -m hypothesis $(ARGS)
+
+bench: $(STAMP) ## measure gated against compiled against dense, side by side
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run 'make format'" >&2; $(BIN)/ruff format --check . ; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+
+format: $(STAMP) ## sort imports and format every file
+	@$(BIN)/ruff check --quiet --select I --fix .
+	@$(BIN)/ruff format --quiet .
+
+clean: ## remove .venv, caches and builds
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

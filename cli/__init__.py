@@ -1,0 +1,1 @@
+"""The command line of igc: parses, calls the library, renders, sets the exit code."""

@@ -1,0 +1,49 @@
+"""What every test shares: one thread per worker, seeds, hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+import random
+
+# Set before torch loads, and inherited by the processes that tests start: the workers of
+# pytest-xdist already use every core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+SEED = int(os.environ.get("IGC_SEED", "0"))
+
+_COMMON = {
+    "deadline": None,
+    "print_blob": True,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("dev", max_examples=25, **_COMMON)
+settings.register_profile("ci", max_examples=200, **_COMMON)
+settings.register_profile("fuzz", max_examples=2000, **_COMMON)
+settings.load_profile(os.environ.get("IGC_HYPOTHESIS_PROFILE", "dev"))
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def seed() -> int:
+    """The seed of this run: 0, or IGC_SEED."""
+    return SEED
+
+
+@pytest.fixture
+def rng(seed: int) -> torch.Generator:
+    """A fresh CPU generator, the same for every test: torch.randn(..., generator=rng)."""
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def _seeded(seed: int) -> None:
+    """Seeds the global generators before each test, so that order and workers do not matter."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
