@@ -84,7 +84,7 @@ def _summed_product(args: Sequence[Any], out: Any) -> int:
 
 
 def _attention(args: Sequence[Any], out: Any) -> int:
-    """``scaled_dot_product_attention(q, k, v)``: (.., L, E) x (.., S, E), then (.., L, S) x (.., S, V).
+    """``scaled_dot_product_attention(q, k, v)``: (.., L, E) with (.., S, E), then with (.., S, V).
 
     The heads are those of the queries (with grouped queries, keys and values have fewer).
     """
@@ -214,7 +214,7 @@ _ZERO: frozenset[str] = frozenset().union(*ZERO_OPS.values())
 
 
 def base_name(target: torch._ops.OpOverload) -> str:
-    """The name of an op without namespace, overload and in-place underscore: ``conv2d``, ``relu``."""
+    """An op's name without namespace, overload and in-place underscore: ``conv2d``, ``relu``."""
     name = target._schema.name.split("::")[-1]
     if name.startswith("__"):
         return name
@@ -222,7 +222,7 @@ def base_name(target: torch._ops.OpOverload) -> str:
 
 
 def is_free(target: torch._ops.OpOverload) -> bool:
-    """True if igc knows that the op counts zero MACs (the reasons are in this module's docstring)."""
+    """True if igc knows that the op counts zero MACs (``ZERO_OPS`` names the reasons)."""
     name = base_name(target)
     if name in COUNTED_OPS:
         return False
@@ -238,7 +238,7 @@ def is_free(target: torch._ops.OpOverload) -> bool:
 
 
 def op_macs(target: Any, args: Sequence[Any], out: Any) -> int | None:
-    """The MACs of one call of an ATen op, from shapes alone; None if igc does not know the op's cost.
+    """The MACs of one call of an ATen op, from shapes alone; None if its cost is not known.
 
     ``target`` is an ``OpOverload`` such as ``torch.ops.aten.conv2d.default``. ``args`` are its
     positional arguments in schema order, every tensor given as a tensor (real, fake or meta) or as
@@ -259,7 +259,7 @@ def op_macs(target: Any, args: Sequence[Any], out: Any) -> int | None:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of running a module once: MACs (1 multiply-add = 1), FLOPs (2 x MACs), parameters."""
+    """The cost of one run of a module: MACs (1 multiply-add = 1), FLOPs (2 x MACs), parameters."""
 
     macs: int
     #: Every parameter once, normalisation and biases included, buffers not.
