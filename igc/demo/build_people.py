@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from igc.demo.people_labels import KIND_OF, KINDS, TONES, concept_key, gender_of, held_out
+from igc.demo.people_labels import GENDERS, KIND_OF, KINDS, TONES, concept_key, gender_of, held_out
+from igc.errors import BadInput
 
 PACKAGE = "emoji-datasource@16.0.0"
 SIDE, PITCH = 32, 34  # pixels: a picture, and the distance between two pictures in the sheet
@@ -38,13 +39,17 @@ def read_package(package: Path) -> tuple[list[dict[str, Any]], bytes]:
 
     `package` is the `.tgz` that `npm pack` wrote, or the folder it unpacks to.
     """
-    names = ("emoji.json", "img/google/sheets/32.png")
+    names = ("package.json", "emoji.json", "img/google/sheets/32.png")
     if package.is_dir():
-        meta, sheet = ((package / name).read_bytes() for name in names)
+        contents = [(package / name).read_bytes() for name in names]
     else:
         with tarfile.open(package) as tar:
             members = [tar.extractfile(f"package/{name}") for name in names]
-            meta, sheet = (member.read() for member in members if member is not None)
+            contents = [member.read() for member in members if member is not None]
+    about, meta, sheet = contents
+    found = "{name}@{version}".format(**json.loads(about))
+    if found != PACKAGE:
+        raise BadInput(f"{package} holds {found}: the demo's data is built from {PACKAGE}")
     return json.loads(meta), sheet
 
 
@@ -82,7 +87,7 @@ def build(package: Path) -> dict[str, npt.NDArray[Any]]:
         if entry["category"] != "People & Body" or kind is None or "-27A1" in entry["unified"]:
             continue
         key = concept_key(entry["unified"])
-        name = str(entry["short_name"]).replace("_", "-")
+        name = str(entry["short_name"])
         neutral = gender_of(entry["unified"]) == "unspecified"
         rank = ("0" if neutral else "1") + entry["unified"]
         first_name[key] = min(first_name.get(key, (rank, name)), (rank, name))
@@ -95,10 +100,9 @@ def build(package: Path) -> dict[str, npt.NDArray[Any]]:
     kind_of_concept = {row[4]: row[2] for row in rows}
     out_keys = held_out(kind_of_concept)
     pictures = np.stack([_cut(sheet, row[5]["sheet_x"], row[5]["sheet_y"]) for row in rows])
-    genders = ["man", "woman", "unspecified"]
     return {
         "pictures": pictures,
-        "gender": np.array([genders.index(gender_of(row[0])) for row in rows], np.uint8),
+        "gender": np.array([GENDERS.index(gender_of(row[0])) for row in rows], np.uint8),
         "tone": np.array([row[3] for row in rows], np.uint8),
         "kind": np.array([KINDS.index(row[2]) for row in rows], np.uint8),
         "concept": np.array([keys.index(row[4]) for row in rows], np.uint8),
