@@ -1,0 +1,292 @@
+"""nn.Module -> Program, by `torch.export`; the only file that calls it."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram, export
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from igc.analysis.shapes import other_sizes, shapes
+from igc.errors import BadInput, IgcError
+from igc.graph import SIZE_OPS, InputSpec, Program
+from igc.normalize import normalize
+
+Example = Tensor | Sequence[Tensor]
+
+aten = torch.ops.aten
+WRITTEN_OUT = (aten.einsum.default, aten.conv2d.padding, aten.conv1d.padding, aten.addcmul.default)
+# A view depends on strides, which slicing changes; a reshape does not.
+AS_RESHAPE = {
+    aten.view.default: aten.reshape.default,
+    aten._unsafe_view.default: aten.reshape.default,
+}
+
+
+def as_inputs(example_inputs: Any) -> tuple[Tensor, ...]:
+    """The example inputs as a tuple of tensors; raises `BadInput` for anything else."""
+    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
+    if not isinstance(inputs, (tuple, list)) or not inputs:
+        raise BadInput(
+            "example_inputs: give one tensor or a tuple of tensors, "
+            f"got {type(example_inputs).__name__}"
+        )
+    for i, tensor in enumerate(inputs):
+        if not isinstance(tensor, Tensor):
+            raise BadInput(f"example_inputs[{i}]: expected a tensor, got {type(tensor).__name__}")
+    return tuple(inputs)
+
+
+def capture(module: nn.Module, example_inputs: Example) -> Program:
+    """The program that `module` runs in evaluation mode on inputs like `example_inputs`.
+
+    The batch (the first dim of every input) is dynamic where the network allows it, and so are
+    the height and width of image-like inputs. Parameters are shared with the module, not copied;
+    the module itself is left as it was. Raises `BadInput` where torch cannot export the module.
+    """
+    inputs = as_inputs(example_inputs)
+    training = [m for m in module.modules() if m.training]
+    try:
+        module.eval()
+        _run_once(module, inputs)
+        return _capture(module, inputs)
+    finally:
+        for m in training:
+            m.training = True
+
+
+def _run_once(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Fail early, in the user's words, where the inputs do not fit the module."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+            module(*(mode.from_tensor(x) for x in inputs))
+    except torch._subclasses.fake_tensor.DataDependentOutputException:
+        return  # export says more about this one, with the line
+    except Exception as error:
+        shapes_ = ", ".join(str(tuple(x.shape)) for x in inputs)
+        raise BadInput(
+            f"{type(module).__name__} does not accept inputs of shape {shapes_}: {_line(error)}"
+        ) from error
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text[:300] or type(error).__name__
+
+
+def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
+    wide = tuple(x.repeat(2, *[1] * (x.ndim - 1)) if x.ndim and x.shape[0] == 1 else x for x in inputs)
+    last: Exception | None = None
+    for axes in _dynamic_attempts(wide):
+        try:
+            program = _export(module, wide, axes)
+            _check_dynamic(program)
+            return program
+        except IgcError:
+            raise
+        except Exception as error:  # torch.export raises many kinds; the last is reported
+            last = error
+    raise BadInput(
+        f"{type(module).__name__}: torch.export cannot capture it: {_line(last)}"  # type: ignore[arg-type]
+    ) from last
+
+
+def _dynamic_attempts(inputs: tuple[Tensor, ...]) -> list[list[set[int]]]:
+    """Which axes to try as dynamic, most ambitious first."""
+    images = [({0, *range(2, x.ndim)} if x.ndim >= 4 else {0}) if x.ndim else set() for x in inputs]
+    batch: list[set[int]] = [{0} if x.ndim else set() for x in inputs]
+    none: list[set[int]] = [set() for _ in inputs]
+    attempts = [images, batch, none]
+    return [a for i, a in enumerate(attempts) if a not in attempts[:i]]
+
+
+def _check_dynamic(program: Program) -> None:
+    """The graph must hold at other sizes too, or the sizes were not dynamic after all."""
+    if program.sizes:
+        shapes(program, other_sizes(program))
+
+
+def _export(module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]]) -> Program:
+    dynamic = tuple({a: Dim.AUTO for a in sorted(s)} for s in axes)
+    args_name = _varargs(module)
+    spec: Any = {args_name: dynamic} if args_name else dynamic
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        exported = export(module, inputs, dynamic_shapes=spec, strict=False)
+        exported = exported.run_decompositions(_decompositions())
+    return _program(module, exported, inputs)
+
+
+def _varargs(module: nn.Module) -> str | None:
+    """The name of forward's *args, where it takes its inputs that way."""
+    import inspect
+
+    for p in inspect.signature(module.forward).parameters.values():
+        if p.kind is inspect.Parameter.VAR_POSITIONAL:
+            return p.name
+        return None
+    return None
+
+
+def _decompositions() -> dict[Any, Any]:
+    """Ops that are written out into ones with rules; all others stay as the user called them."""
+    table = torch.export.default_decompositions()
+    return {op: table[op] for op in WRITTEN_OUT if op in table}
+
+
+def _program(module: nn.Module, exported: ExportedProgram, inputs: tuple[Tensor, ...]) -> Program:
+    signature = exported.graph_signature
+    for out in signature.output_specs:
+        if out.kind is not OutputKind.USER_OUTPUT:
+            raise BadInput(
+                f"{type(module).__name__} changes '{out.target}' in its forward; "
+                "make the evaluation-mode forward free of side effects"
+            )
+    graph = fx.Graph()
+    env: dict[fx.Node, Any] = {}
+    constants: dict[str, Tensor] = {}
+    specs: list[InputSpec] = []
+    sizes: dict[str, int] = {}
+    known = {s.arg.name: s for s in signature.input_specs}
+    feed = iter(inputs)
+    for node in exported.graph.nodes:
+        if node.op == "placeholder":
+            spec = known[node.name]
+            if spec.kind is InputKind.USER_INPUT:
+                example = next(feed)
+                name = node.name
+                dims = _dims(node.meta["val"], example, sizes)
+                specs.append(InputSpec(name, dims, example.dtype))
+                env[node] = graph.create_node("placeholder", name, name=name)
+            else:
+                target = str(spec.target)
+                constants[target] = _constant(exported, spec)
+                env[node] = graph.create_node("get_attr", target, name=node.name)
+                env[node].meta["layer"] = target.rpartition(".")[0]
+        elif node.op == "output":
+            graph.output([env[n] if isinstance(n, fx.Node) else n for n in node.args[0]])
+        else:
+            _check_target(node)
+            new = graph.create_node(
+                "call_function",
+                AS_RESHAPE.get(node.target, node.target),
+                fx.map_arg(node.args, env.__getitem__),
+                fx.map_arg(node.kwargs, env.__getitem__),
+                name=node.name,
+            )
+            new.meta["layer"] = _layer(node)
+            env[node] = new
+    out_spec = exported.call_spec.out_spec
+    assert out_spec is not None
+    gates, mixes = _gates(module, constants)
+    program = Program(
+        graph=graph,
+        constants=constants,
+        inputs=tuple(specs),
+        outputs=_output_names(out_spec),
+        out_spec=out_spec,
+        sizes=sizes,
+        dtype=_float_dtype(constants, inputs),
+        gates=gates,
+        mixes=mixes,
+    )
+    for value in program.graph.output_node().args[0]:  # type: ignore[union-attr]
+        if not isinstance(value, fx.Node):
+            raise BadInput(f"an output is the constant {value!r}; outputs must be tensors")
+    return _tidy(normalize(program))
+
+
+def _constant(exported: ExportedProgram, spec: Any) -> Tensor:
+    target = str(spec.target)
+    source = exported.state_dict if target in exported.state_dict else exported.constants
+    value = source[target]
+    if not isinstance(value, Tensor):
+        raise BadInput(f"'{target}' is a {type(value).__name__}, not a tensor; igc cannot compile it")
+    return value.detach()
+
+
+def _dims(
+    fake: Any, example: Tensor, sizes: dict[str, int]
+) -> tuple[int | str, ...]:
+    if not isinstance(fake, Tensor):
+        raise BadInput("inputs must be tensors")
+    dims: list[int | str] = []
+    for size, concrete in zip(fake.shape, example.shape, strict=True):
+        if isinstance(size, int):
+            dims.append(size)
+            continue
+        expression = str(size.node.expr)
+        if not expression.isidentifier():
+            raise ValueError(f"derived size {expression}")  # try again with fewer dynamic axes
+        sizes[expression] = int(concrete)
+        dims.append(expression)
+    return tuple(dims)
+
+
+def _check_target(node: fx.Node) -> None:
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload) or target in SIZE_OPS:
+        return
+    if target is operator.getitem:
+        return
+    raise BadInput(
+        f"layer '{_layer(node)}' calls {target}, which has no ATen form; "
+        "rewrite it with ordinary tensor operations"
+    )
+
+
+def _layer(node: fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack") or {}
+    path = ""
+    for path, _ in stack.values():
+        pass
+    return path.replace("L['self'].", "").replace("L['self']", "")
+
+
+def _output_names(spec: pytree.TreeSpec) -> tuple[str, ...]:
+    leaves = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    names: list[str] = []
+    for path, _ in pytree.tree_flatten_with_path(leaves)[0]:
+        parts = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
+        names.append(".".join(parts) if any(not p.isdigit() for p in parts) else
+                     "output" + "".join("_" + p for p in parts))
+    return tuple(names)
+
+
+def _float_dtype(constants: dict[str, Tensor], inputs: tuple[Tensor, ...]) -> torch.dtype:
+    count: dict[torch.dtype, int] = {}
+    for t in (*constants.values(), *inputs):
+        if t.dtype.is_floating_point:
+            count[t.dtype] = count.get(t.dtype, 0) + t.numel()
+    return max(count, key=count.__getitem__) if count else torch.get_default_dtype()
+
+
+def _gates(
+    module: nn.Module, constants: dict[str, Tensor]
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Names of the gates and mixes, where the module says which they are (`igc.nn` does)."""
+    describe = getattr(module, "gate_names", None)
+    if describe is None:
+        return {}, {}
+    gates, mixes = describe()
+    return (
+        {layer: {t: n for t, n in by.items() if n in constants} for layer, by in gates.items()},
+        {layer: n for layer, n in mixes.items() if n in constants},
+    )
+
+
+def _tidy(program: Program) -> Program:
+    program.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
+    program.graph.lint()
+    tidy = program.with_graph(program.graph, program.constants)
+    used = {d for s in tidy.inputs for d in s.dims if isinstance(d, str)}
+    return replace(tidy, sizes={k: v for k, v in tidy.sizes.items() if k in used})
