@@ -1,0 +1,201 @@
+"""`igc compile`: from a checkpoint to a verified ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from . import render
+from .common import example_inputs, load_network, only_results_on_stdout, print_json
+from .options import Checkpoint, Input, Json, Model
+from .parse import TaskNames, parse_tasks
+
+if TYPE_CHECKING:
+    import igc
+
+REPORT_WRITERS = {".html": "to_html", ".md": "to_markdown", ".csv": "to_csv", ".json": "to_json"}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The files that one run writes; those that were not asked for are None."""
+
+    onnx: Path
+    torch: Path | None
+    source: Path | None
+    report: Path | None
+
+    def named(self) -> Iterator[tuple[str, Path]]:
+        """The option and the path of each file asked for."""
+        for option, path in (
+            ("--out", self.onnx),
+            ("--torch-out", self.torch),
+            ("--source-out", self.source),
+            ("--report", self.report),
+        ):
+            if path is not None:
+                yield option, path
+
+
+def command(
+    checkpoint: Checkpoint,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="MODEL.onnx", show_default=False, help="The ONNX file."),
+    ],
+    model: Model = None,
+    shapes: Input = None,
+    tasks: Annotated[
+        Optional[TaskNames],  # noqa: UP045  typer reads this at run time, also on Python 3.10
+        typer.Option(
+            "--tasks",
+            parser=parse_tasks,
+            metavar="a,b",
+            show_default=False,
+            help="Compile for these tasks alone; what only others need is removed.",
+        ),
+    ] = None,
+    torch_out: Annotated[
+        Optional[Path],  # noqa: UP045  as above
+        typer.Option(
+            "--torch-out",
+            metavar="F.pt",
+            show_default=False,
+            help="Also save the static network, for igc.load.",
+        ),
+    ] = None,
+    source_out: Annotated[
+        Optional[Path],  # noqa: UP045  as above
+        typer.Option(
+            "--source-out",
+            metavar="DIR",
+            show_default=False,
+            help="Also write net.py and weights.safetensors, which need PyTorch but not igc.",
+        ),
+    ] = None,
+    report: Annotated[
+        Optional[Path],  # noqa: UP045  as above
+        typer.Option(
+            "--report",
+            metavar="F.html",
+            show_default=False,
+            help="Also write the cost report, as its suffix says: .html, .md, .csv or .json.",
+        ),
+    ] = None,
+    no_verify: Annotated[
+        bool,
+        typer.Option("--no-verify", help="Skip the proof that gated and compiled agree."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compile a gated network into a plain static one, verify it, and write it as ONNX.
+
+    All files are written under temporary names and renamed at the end: when compiling or
+    verifying fails, nothing is written and older files stay as they were.
+
+    Examples:
+
+      igc compile gated.pt --out model.onnx
+
+      igc compile gated.pt --out model.onnx --tasks seg,depth --report cost.html
+
+      igc compile weights.pt --out model.onnx --model nets.py:make_net --input 1x3x224x224
+    """
+    inputs = example_inputs(shapes)
+    targets = Targets(out, torch_out, source_out, report)
+    _check(targets)
+    started = time.perf_counter()
+    with only_results_on_stdout():
+        import igc
+
+        known = inputs is not None
+        reference = load_network(checkpoint, model, needs_inputs=True, has_inputs=known)
+        static = igc.compile(reference, inputs, tasks=tasks and tasks.names)
+        costs = igc.report(reference, static)
+        checks: dict[str, igc.Check] = {}
+
+        def prove(model_file: Path) -> bool:
+            # The first shows that the structure is right, the second that the file is.
+            checks["static"] = igc.verify(reference, static, inputs)
+            checks["onnx"] = igc.verify(reference, model_file, inputs)
+            return all(check.passed for check in checks.values())
+
+        passed = _write(targets, static, costs, prove=None if no_verify else prove)
+    outcome: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "passed": passed,
+        "written": dict(targets.named()) if passed else {},
+        "seconds": round(time.perf_counter() - started, 3),
+        "verify": {name: check.to_dict() for name, check in checks.items()} or None,
+        "report": costs.to_dict(),
+    }
+    if as_json:
+        print_json(outcome)
+    else:
+        render.compiled(outcome, checks)
+    if not passed:
+        from igc.errors import CheckFailed
+
+        raise CheckFailed(
+            f"{checkpoint} and its compiled network differ, so nothing was written; "
+            "igc explain tells how the network was read (please report this)"
+        )
+
+
+class _Disproved(Exception):
+    """The two networks differ: nothing may be written."""
+
+
+def _check(targets: Targets) -> None:
+    """Raises for a path that cannot be written or is given twice, before any long work."""
+    if targets.onnx.suffix != ".onnx":
+        raise typer.BadParameter(f"--out {targets.onnx} has to end in .onnx")
+    if targets.report is not None and targets.report.suffix not in REPORT_WRITERS:
+        endings = ", ".join(REPORT_WRITERS)
+        raise typer.BadParameter(f"--report {targets.report} has to end in one of {endings}")
+    taken: dict[Path, str] = {}
+    for option, path in targets.named():
+        other = taken.setdefault(path.absolute(), option)
+        if other != option:
+            raise typer.BadParameter(f"{other} and {option} both name {path}; name two files")
+    from igc.files import check_writable, check_writable_folder
+
+    for option, path in targets.named():
+        check = check_writable_folder if option == "--source-out" else check_writable
+        check(path)
+
+
+def _write(
+    targets: Targets,
+    static: igc.StaticNetwork,
+    costs: igc.Report,
+    prove: Callable[[Path], bool] | None,
+) -> bool:
+    """Writes every target and returns True, or, when `prove` says no, none and returns False."""
+    import igc
+    from igc.files import atomic_write
+
+    with contextlib.suppress(_Disproved), contextlib.ExitStack() as renames:
+
+        def stage(path: Path) -> Path:
+            return renames.enter_context(atomic_write(path))
+
+        model_file = stage(targets.onnx)
+        igc.export_onnx(static, model_file)
+        if prove is not None and not prove(model_file):
+            raise _Disproved
+        if targets.torch is not None:
+            static.save(stage(targets.torch))
+        if targets.report is not None:
+            text = getattr(costs, REPORT_WRITERS[targets.report.suffix])()
+            stage(targets.report).write_text(text, encoding="utf-8")
+        if targets.source is not None:
+            static.export(targets.source)
+        return True
+    return False

@@ -1,0 +1,44 @@
+"""`igc explain`: why a channel, a layer or an op was kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from .common import example_inputs, load_network, only_results_on_stdout, print_json
+from .options import Checkpoint, Input, Json, Model
+
+
+def command(
+    checkpoint: Checkpoint,
+    layer: Annotated[
+        Optional[str],  # noqa: UP045  typer reads this at run time, also on Python 3.10
+        typer.Argument(
+            metavar="LAYER",
+            show_default=False,
+            help="One layer, by its name in the network. Default: every layer, in short.",
+        ),
+    ] = None,
+    model: Model = None,
+    shapes: Input = None,
+    as_json: Json = False,
+) -> None:
+    """Tell why a channel, a layer or an op was kept, and which rewrites declined.
+
+    Examples:
+
+      igc explain gated.pt
+
+      igc explain gated.pt layer2.0.conv1
+    """
+    inputs = example_inputs(shapes)
+    with only_results_on_stdout():
+        network = load_network(checkpoint, model, needs_inputs=True, has_inputs=inputs is not None)
+        import igc
+
+        explanation = igc.explain(network, layer)
+    if as_json:
+        print_json(explanation.to_dict())
+    else:
+        typer.echo(str(explanation))

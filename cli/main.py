@@ -1,0 +1,114 @@
+"""The `igc` command: its sub-commands, its exit codes, and how an error looks.
+
+Exit codes: 0 success; 1 the check failed; 2 bad usage or bad input; 3 a defect in igc;
+130 interrupted. An error is one line on stderr; IGC_DEBUG=1 adds the traceback.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from . import compile, demo, explain, inspect, report, verify
+from .common import debugging
+
+FAILED, BAD, DEFECT, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("compile")(compile.command)
+app.command("verify")(verify.command)
+app.command("report")(report.command)
+app.command("inspect")(inspect.command)
+app.command("explain")(explain.command)
+app.command("demo")(demo.command)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Compiles trained gated multi-task networks into the plain static networks they describe.
+
+    A gate that is closed after training leaves channels that are never read. igc removes them,
+    proves that the result computes the same, writes it as ONNX and says what it costs.
+
+    Exit codes: 0 success; 1 the check failed (mismatch, budget exceeded); 2 bad usage or bad
+    input, with one line that says what and what to do. IGC_DEBUG=1 shows tracebacks.
+
+    Examples:
+
+      igc compile gated.pt --out model.onnx --report report.html
+
+      igc verify gated.pt model.onnx
+
+      igc demo
+    """
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"igc {installed('igc-compiler')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Runs the command line of this process and exits with its code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code; errors go to stderr, one line each."""
+    try:
+        code = app(list(arguments), prog_name="igc", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+        print("igc: interrupted", file=sys.stderr)
+    except Exception as error:
+        message, code = _explain(error)
+        if debugging():
+            traceback.print_exc()
+        print("igc: " + " ".join(message.split()), file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """What went wrong in one line, and the exit code that goes with it."""
+    # typer's usage errors come from the click that it was installed with or carries inside.
+    format_message = getattr(error, "format_message", None)
+    if format_message is not None:
+        context = getattr(error, "ctx", None)
+        path = "igc" if context is None else context.command_path
+        return f"{format_message().rstrip('.')}; see {path} --help", BAD
+    code = getattr(error, "exit_code", None)  # igc.errors.IgcError, without importing igc
+    if isinstance(code, int) and code != DEFECT:
+        return str(error), code
+    if isinstance(error, BrokenPipeError):
+        return "whoever read the output has stopped reading", FAILED
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {(error.strerror or str(error)).lower()}", BAD
+    if isinstance(error, MemoryError):
+        return "not enough memory; try a smaller --input", BAD
+    return (
+        f"internal error: {type(error).__name__}: {error} "
+        "(this is a defect in igc: please report it with the output of IGC_DEBUG=1)"
+    ), DEFECT
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Turns SIGTERM into an exception, so that temporary files are removed on the way out."""
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,44 @@
+"""The arguments and options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .parse import InputShape, parse_input
+
+Checkpoint = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CKPT",
+        show_default=False,
+        help="What igc.save wrote, or a plain state_dict file together with --model.",
+    ),
+]
+Model = Annotated[
+    Optional[str],  # noqa: UP045  typer reads this at run time, also on Python 3.10
+    typer.Option(
+        "--model",
+        metavar="FILE.py:factory",
+        show_default=False,
+        help="For a state_dict file: the function that builds its network, as FILE.py:factory or "
+        "pkg.mod:factory. This runs that code.",
+    ),
+]
+Input = Annotated[
+    Optional[list[InputShape]],  # noqa: UP045  as above
+    typer.Option(
+        "--input",
+        parser=parse_input,
+        metavar="1x3x224x224",
+        show_default=False,
+        help="Shape of one network input, batch first, with a type if it is not float32 "
+        "(1x16:int64). Once per input, in order. Files written by igc.save know theirs.",
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object to standard output and nothing else."),
+]

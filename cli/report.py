@@ -1,0 +1,126 @@
+"""`igc report`: what a network costs, and whether that is within a budget."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from . import render
+from .common import example_inputs, load_network, only_results_on_stdout, require_file
+from .options import Input, Model
+from .parse import Quantity, parse_quantity
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    import igc
+
+
+class Format(str, enum.Enum):
+    """How a report is printed."""
+
+    table = "table"
+    json = "json"
+    md = "md"
+    csv = "csv"
+    html = "html"
+
+
+def command(
+    network: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CKPT|MODEL.onnx",
+            show_default=False,
+            help="A checkpoint, which is reported gated against compiled, or an ONNX file.",
+        ),
+    ],
+    how: Annotated[
+        Format, typer.Option("--format", help="How to print the report.")
+    ] = Format.table,
+    max_macs: Annotated[
+        Optional[Quantity],  # noqa: UP045  typer reads this at run time, also on Python 3.10
+        typer.Option(
+            "--max-macs",
+            parser=parse_quantity,
+            metavar="1.2G",
+            show_default=False,
+            help="Budget of multiply-adds for one image; exit code 1 when the compiled network "
+            "needs more.",
+        ),
+    ] = None,
+    max_params: Annotated[
+        Optional[Quantity],  # noqa: UP045  as above
+        typer.Option(
+            "--max-params",
+            parser=parse_quantity,
+            metavar="4M",
+            show_default=False,
+            help="Budget of parameters; exit code 1 when the compiled network has more.",
+        ),
+    ] = None,
+    model: Model = None,
+    shapes: Input = None,
+) -> None:
+    """Report MACs, FLOPs, parameters and file sizes, per task and per layer.
+
+    Examples:
+
+      igc report gated.pt
+
+      igc report gated.pt --format md > cost.md
+
+      igc report model.onnx --max-macs 1.2G --max-params 4M
+    """
+    budgets = {"macs": max_macs, "params": max_params}
+    inputs = example_inputs(shapes)
+    with only_results_on_stdout():
+        result = make_report(network, model, inputs)
+    _print(result, how)
+    over = exceeded(result.to_dict()["total"], budgets)
+    if over:
+        from igc.errors import CheckFailed
+
+        raise CheckFailed(f"{network} is over budget: {'; '.join(over)}")
+
+
+def make_report(path: Path, model: str | None, inputs: tuple[Tensor, ...] | None) -> igc.Report:
+    """The report of an ONNX file, a static network, or a gated one against its compiled form."""
+    require_file(path)
+    import igc
+
+    if path.suffix == ".onnx":
+        return igc.report(path)
+    known = inputs is not None
+    network = load_network(path, model, needs_inputs=True, has_inputs=known)
+    if isinstance(network, igc.StaticNetwork):
+        return igc.report(network)
+    return igc.report(network, igc.compile(network, inputs))
+
+
+def exceeded(total: Mapping[str, float], budgets: Mapping[str, Quantity | None]) -> list[str]:
+    """One phrase for each budget that `total` (macs, params of the compiled network) exceeds."""
+    words = {"macs": "MACs", "params": "parameters"}
+    return [
+        f"{total[name]:,} {words[name]}, allowed {budget}"
+        for name, budget in budgets.items()
+        if budget is not None and total[name] > budget.value
+    ]
+
+
+def _print(result: igc.Report, how: Format) -> None:
+    """Prints the report on stdout in the format asked for."""
+    if how is Format.table:
+        render.report(result.to_dict())
+        return
+    writers = {
+        Format.json: result.to_json,
+        Format.md: result.to_markdown,
+        Format.csv: result.to_csv,
+        Format.html: result.to_html,
+    }
+    typer.echo(writers[how]())

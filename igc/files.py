@@ -1,0 +1,98 @@
+"""Writing files so that a failed or killed run never leaves half of one.
+
+Everything igc writes goes to a temporary file beside the target first, is flushed to the disk
+and then renamed over it. Until that instant an older file under the same name stays as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from igc.errors import BadInput
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields an empty temporary file beside `path`, and renames it to `path` on success.
+
+    The temporary name keeps the suffix of `path`, since some writers go by it. When the block
+    raises anything, KeyboardInterrupt and SystemExit included, the temporary file is removed and
+    `path` is left untouched. An existing file hands its permissions on; a symbolic link stays a
+    link, its target is replaced.
+
+    Raises BadInput when `path` cannot be written: no such folder, no permission, a folder or a
+    device under that name.
+    """
+    target = _resolve(path)
+    temporary = _create_beside(target, shown=path)
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        if target.exists():
+            os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Writes `content` to `path` in one step; text as UTF-8. Raises BadInput like atomic_write."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raises BadInput unless a file can be written at `path`; called before long work starts."""
+    _create_beside(_resolve(path), shown=path).unlink()
+
+
+def check_writable_folder(path: str | os.PathLike[str]) -> None:
+    """Raises BadInput unless `path` is a writable folder, or a new one can be made there."""
+    folder = Path(path)
+    if folder.is_dir():
+        check_writable(folder / "probe")
+    elif folder.exists():
+        raise BadInput(f"cannot write to {folder}: it is not a folder; choose another name")
+    else:
+        check_writable(folder)
+
+
+def _resolve(path: str | os.PathLike[str]) -> Path:
+    """The file that would be written, links followed; refuses what a rename would destroy."""
+    target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()
+    if target.is_dir():
+        raise BadInput(f"cannot write {path}: it is a folder; name a file in it")
+    if target.exists() and not target.is_file():
+        raise BadInput(f"cannot write {path}: it is not an ordinary file; choose another name")
+    return target
+
+
+def _create_beside(target: Path, shown: str | os.PathLike[str]) -> Path:
+    """Creates an empty file with a fresh name in target's folder, with the usual permissions."""
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}")
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileNotFoundError:
+        raise BadInput(
+            f"cannot write {shown}: there is no folder {target.parent}; make it first"
+        ) from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadInput(f"cannot write {shown}: {reason}; choose another place") from None
+    return temporary
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Waits until the content of `path` is on the disk, so that the rename cannot outrun it."""
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
