@@ -93,9 +93,8 @@ def load_network(
     the input shapes and none were given.
     """
     require_file(checkpoint)
-    from igc.checkpoint import build_model, is_igc_file, load_into
-
     import igc
+    from igc.checkpoint import build_model, is_igc_file, load_into
     from igc.errors import BadInput
 
     if is_igc_file(checkpoint):

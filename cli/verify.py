@@ -80,10 +80,8 @@ def read_arrays(path: Path) -> tuple[Tensor, ...]:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[name] for name in file.files]
         tensors = tuple(torch.from_numpy(array) for array in arrays)
-    except (ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BadInput(
-            f"{path} is no .npz file of plain arrays ({error}); see numpy.savez"
-        ) from None
+    except (ValueError, TypeError, AttributeError, OSError, EOFError, BadZipFile) as error:
+        raise BadInput(f"{path} is no .npz file of plain arrays ({error})") from None
     if not tensors:
         raise BadInput(f"{path} holds no arrays; save one per network input")
     return tensors

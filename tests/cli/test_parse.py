@@ -6,6 +6,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+
 from igc_cli.parse import DTYPES, InputShape, parse_input, parse_quantity, parse_tasks
 
 
