@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,7 +52,7 @@ def command(
     model: Model = None,
     shapes: Input = None,
     tasks: Annotated[
-        Optional[TaskNames],  # noqa: UP045  typer reads this at run time, also on Python 3.10
+        TaskNames | None,
         typer.Option(
             "--tasks",
             parser=parse_tasks,
@@ -62,7 +62,7 @@ def command(
         ),
     ] = None,
     torch_out: Annotated[
-        Optional[Path],  # noqa: UP045  as above
+        Path | None,
         typer.Option(
             "--torch-out",
             metavar="F.pt",
@@ -71,7 +71,7 @@ def command(
         ),
     ] = None,
     source_out: Annotated[
-        Optional[Path],  # noqa: UP045  as above
+        Path | None,
         typer.Option(
             "--source-out",
             metavar="DIR",
@@ -80,7 +80,7 @@ def command(
         ),
     ] = None,
     report: Annotated[
-        Optional[Path],  # noqa: UP045  as above
+        Path | None,
         typer.Option(
             "--report",
             metavar="F.html",
@@ -123,7 +123,8 @@ def command(
         def prove(model_file: Path) -> bool:
             # The first shows that the structure is right, the second that the file is.
             checks["static"] = igc.verify(reference, static, inputs)
-            checks["onnx"] = igc.verify(reference, model_file, inputs)
+            check = igc.verify(reference, model_file, inputs)
+            checks["onnx"] = replace(check, candidate=str(out))  # model_file is a temporary name
             return all(check.passed for check in checks.values())
 
         passed = _write(targets, static, costs, prove=None if no_verify else prove)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from .options import Checkpoint, Input, Json, Model
 def command(
     checkpoint: Checkpoint,
     layer: Annotated[
-        Optional[str],  # noqa: UP045  typer reads this at run time, also on Python 3.10
+        str | None,
         typer.Argument(
             metavar="LAYER",
             show_default=False,

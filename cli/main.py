@@ -6,6 +6,7 @@ Exit codes: 0 success; 1 the check failed; 2 bad usage or bad input; 3 a defect 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -18,7 +19,7 @@ import typer
 from . import compile, demo, explain, inspect, report, verify
 from .common import debugging
 
-FAILED, BAD, DEFECT, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+BAD, DEFECT, INTERRUPTED, TERMINATED = 2, 3, 130, 143
 
 app = typer.Typer(
     add_completion=False,
@@ -68,7 +69,12 @@ def top(
 def main() -> NoReturn:
     """Runs the command line of this process and exits with its code."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # `igc report ... | head`: nobody reads on, which is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -77,12 +83,13 @@ def run(arguments: Sequence[str]) -> int:
         code = app(list(arguments), prog_name="igc", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-        print("igc: interrupted", file=sys.stderr)
     except Exception as error:
         message, code = _explain(error)
         if debugging():
             traceback.print_exc()
         print("igc: " + " ".join(message.split()), file=sys.stderr)
+    if code == INTERRUPTED:
+        print("igc: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 
@@ -97,8 +104,6 @@ def _explain(error: Exception) -> tuple[str, int]:
     code = getattr(error, "exit_code", None)  # igc.errors.IgcError, without importing igc
     if isinstance(code, int) and code != DEFECT:
         return str(error), code
-    if isinstance(error, BrokenPipeError):
-        return "whoever read the output has stopped reading", FAILED
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {(error.strerror or str(error)).lower()}", BAD
     if isinstance(error, MemoryError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ Checkpoint = Annotated[
     ),
 ]
 Model = Annotated[
-    Optional[str],  # noqa: UP045  typer reads this at run time, also on Python 3.10
+    str | None,
     typer.Option(
         "--model",
         metavar="FILE.py:factory",
@@ -28,7 +28,7 @@ Model = Annotated[
     ),
 ]
 Input = Annotated[
-    Optional[list[InputShape]],  # noqa: UP045  as above
+    list[InputShape] | None,
     typer.Option(
         "--input",
         parser=parse_input,

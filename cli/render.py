@@ -11,7 +11,12 @@ from rich.console import Console
 def compiled(outcome: Mapping[str, Any], checks: Mapping[str, Any]) -> None:
     """Prints what `igc compile` did: the costs, the checks, the files."""
     console = Console()
-    console.print(outcome)
+    for check in checks.values():
+        console.print(str(check), markup=False, highlight=False, soft_wrap=True)
+    if not checks:
+        console.print("not verified (--no-verify)")
+    for option, path in outcome["written"].items():
+        console.print(f"{option[2:]}: {path}", highlight=False)
 
 
 def report(values: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -43,7 +43,7 @@ def command(
         Format, typer.Option("--format", help="How to print the report.")
     ] = Format.table,
     max_macs: Annotated[
-        Optional[Quantity],  # noqa: UP045  typer reads this at run time, also on Python 3.10
+        Quantity | None,
         typer.Option(
             "--max-macs",
             parser=parse_quantity,
@@ -54,7 +54,7 @@ def command(
         ),
     ] = None,
     max_params: Annotated[
-        Optional[Quantity],  # noqa: UP045  as above
+        Quantity | None,
         typer.Option(
             "--max-params",
             parser=parse_quantity,

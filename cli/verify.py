@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 from zipfile import BadZipFile
 
 import typer
@@ -22,7 +22,7 @@ def command(
         typer.Argument(metavar="MODEL.onnx", show_default=False, help="The file to check."),
     ],
     data: Annotated[
-        Optional[Path],  # noqa: UP045  typer reads this at run time, also on Python 3.10
+        Path | None,
         typer.Option(
             "--inputs",
             metavar="DATA.npz",
