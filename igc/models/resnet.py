@@ -103,12 +103,14 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         inputs, reached, dilation = base[0], 4, 1
+        self.strides: list[int] = []
         for k, (channels, depth) in enumerate(zip(base, depths, strict=True)):
             before, stride = dilation, 1
             if k > 0 and reached < output_stride:
                 stride, reached = 2, 2 * reached
             elif k > 0:
                 dilation *= 2
+            self.strides.append(stride)
             # The convolution that gave up its stride still reads undilated features.
             blocks = [block(inputs, channels, stride, (before, dilation))]
             inputs = block.expansion * channels
