@@ -1,0 +1,158 @@
+"""A program as a plain PyTorch module."""
+
+from __future__ import annotations
+
+import linecache
+import os
+from collections import OrderedDict
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from igc.emit.plan import Plan, plan
+from igc.errors import BadInput
+from igc.graph import Program, cast_to
+
+_serial = count(1)
+
+
+class StaticNetwork(nn.Module):
+    """The static network: ordinary `torch.nn` layers and a forward of ordinary tensor calls.
+
+    Inputs and outputs are those of the compiled network (a tensor, tuple, list or dict). It trains,
+    prints, copies, converts (`.double()`, `.half()`, `.to(...)`) and exports like any module;
+    nothing in it depends on igc. `source` is the text of its forward.
+    """
+
+    _plan: Plan
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs, in the order in which they are returned."""
+        return self._plan.program.outputs
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks: those of the gates where they are known, else of the outputs."""
+        gates = self._plan.program.gates.values()
+        return tuple(dict.fromkeys(task for by in gates for task in by)) or self.outputs
+
+    @property
+    def source(self) -> str:
+        """The text of `forward`."""
+        return self._plan.forward
+
+    @property
+    def program(self) -> Program:
+        """The same as `to_program()`."""
+        return self.to_program()
+
+    def to_program(self) -> Program:
+        """The program that this module now runs: its graph with the current parameter values.
+
+        Tensors are shared with the module, not copied. Raises `BadInput` where a parameter has
+        another shape than igc gave it (pruned by another tool, say): compile the module anew then.
+        """
+        program = self._plan.program
+        constants: dict[str, Tensor] = {}
+        dtype = program.dtype
+        for name, place in self._plan.where.items():
+            value = _lookup(self, place).detach()
+            expected = self._plan.shapes[name]
+            if tuple(value.shape) != expected:
+                raise BadInput(
+                    f"'{place}' has shape {tuple(value.shape)}, igc made it {expected}; after "
+                    "changing a static network compile it again: igc.compile(static, inputs)"
+                )
+            constants[name] = value
+        floating = {v.dtype for v in constants.values() if v.dtype.is_floating_point}
+        if len(floating) == 1:
+            (dtype,) = floating
+        return retype(replace(program, constants=constants), dtype)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the network to `path`; `igc.load` reads it back. Raises `BadInput`."""
+        from igc.checkpoint import save
+
+        save(self, path)
+
+    def export(self, folder: str | os.PathLike[str]) -> None:
+        """Writes `net.py` (PyTorch code that does without igc) and `weights.safetensors`."""
+        from igc.emit.source import export_source
+
+        export_source(self, folder)
+
+
+def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
+    """The static network that runs `program`, in evaluation mode, floating tensors in `dtype`.
+
+    `dtype` is the program's own by default. Tensors that are of that type already are shared with
+    the program; convolution, linear and norm weights become parameters of `torch.nn` layers named
+    after the user's, other floating constants parameters, the rest (indices, masks) buffers.
+    Raises `BadInput` where the outputs are no tensors, tuples, lists or dicts.
+    """
+    typed = retype(program, program.dtype if dtype is None else dtype)
+    made = plan(typed)
+    kind = type("StaticNetwork", (StaticNetwork,), {"forward": compiled(made.forward)})
+    static: StaticNetwork = kind()
+    static._plan = made
+    for name, layer in made.layers.items():
+        module = layer.build()
+        for own, constant in layer.tensors:
+            _place(module, own, typed.constants[constant], own in module._parameters)
+        for own, buffer in module.named_buffers():
+            if buffer.is_meta:  # num_batches_tracked: the graph does not hold it
+                setattr(module, own, torch.zeros_like(buffer, device="cpu"))
+        static.add_module(name, module)
+    for name, loose in made.loose.items():
+        _place(static, name, typed.constants[loose.constant], loose.trainable)
+    return static.eval()
+
+
+def retype(program: Program, dtype: torch.dtype) -> Program:
+    """The program with floating constants and inputs in `dtype`, and so the calls that name it."""
+    constants = {k: cast_to(v, dtype) for k, v in program.constants.items()}
+    if dtype == program.dtype:
+        return replace(program, constants=constants)
+    graph = fx.Graph()
+    env: dict[fx.Node, fx.Node] = {}
+
+    def convert(value: Any) -> Any:
+        return dtype if isinstance(value, torch.dtype) and value == program.dtype else value
+
+    for node in program.graph.nodes:
+        env[node] = graph.node_copy(node, env.__getitem__)
+        if node.op == "call_function":
+            env[node].args = torch.utils._pytree.tree_map(convert, env[node].args)
+            env[node].kwargs = torch.utils._pytree.tree_map(convert, env[node].kwargs)
+    inputs = tuple(replace(spec, dtype=convert(spec.dtype)) for spec in program.inputs)
+    return replace(program, graph=graph, constants=constants, inputs=inputs, dtype=dtype)
+
+
+def compiled(text: str) -> Any:
+    """The function that checked forward text defines; tracebacks show its lines."""
+    name = f"<igc static network {next(_serial)}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    scope: dict[str, Any] = {"torch": torch, "F": F, "OrderedDict": OrderedDict}
+    exec(compile(text, name, "exec"), scope)  # the text passed emit.guard
+    return scope["forward"]
+
+
+def _place(module: nn.Module, name: str, value: Tensor, trainable: bool) -> None:
+    if trainable:
+        module.register_parameter(name, nn.Parameter(value))
+    elif name in module._buffers:
+        module._buffers[name] = value
+    else:
+        module.register_buffer(name, value)
+
+
+def _lookup(module: nn.Module, place: str) -> Tensor:
+    owner, _, own = place.rpartition(".")
+    value = getattr(module.get_submodule(owner), own)
+    assert isinstance(value, Tensor)
+    return value
