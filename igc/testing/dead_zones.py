@@ -1,0 +1,56 @@
+"""A torch mode that tilts functions with flat stretches, so that no gradient is lost by chance.
+
+In a small network a ReLU is easily off for every input that was drawn, and the gradient then calls
+needed weights unneeded. Inside `NoDeadZones` such a function f becomes f(x) + x / 8: what it reads
+stays the same, f(0) stays the same (so channels that are exactly zero stay zero), and its slope is
+nowhere zero on a stretch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
+
+TILT = 0.125
+
+# The functions and methods whose derivative is zero on a stretch; in-place forms become pure ones.
+FLAT: dict[Any, Callable[..., Any]] = {
+    torch.relu: torch.relu,
+    torch.relu_: torch.relu,
+    torch.Tensor.relu: torch.relu,
+    torch.Tensor.relu_: torch.relu,
+    F.relu: torch.relu,
+    F.relu6: F.relu6,
+    F.hardtanh: F.hardtanh,
+    F.hardswish: F.hardswish,
+    F.hardsigmoid: F.hardsigmoid,
+    F.threshold: F.threshold,
+    F.softshrink: F.softshrink,
+    torch.clamp: torch.clamp,
+    torch.Tensor.clamp: torch.clamp,
+    torch.clip: torch.clamp,
+    torch.Tensor.clip: torch.clamp,
+}
+
+
+class NoDeadZones(TorchFunctionMode):
+    """While active, every function of `FLAT` is tilted."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        flat = FLAT.get(func)
+        if flat is None:
+            return func(*args, **kwargs)
+        kwargs.pop("inplace", None)
+        if func in (F.relu, F.relu6, F.hardswish, F.hardsigmoid):
+            args = args[:1]
+        value = args[0] if args else kwargs["input"]
+        if not value.is_floating_point():
+            return func(*args, **kwargs)
+        return flat(*args, **kwargs) + TILT * value

@@ -1,0 +1,108 @@
+"""A printable description of a gated multi-task network: `repr(spec)` builds the same one again.
+
+A network is a directed graph of nodes. Each node exists once for the shared branch and once for
+each task; a gated node selects per channel between the two, and the shared branch goes on with the
+mix of the selected values. Value 0 is the input and node i makes value i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+KINDS = ("image", "signal", "tokens", "vector")
+EDGE = {"image": 12, "signal": 16, "tokens": 5, "vector": 0}  # spatial size of the example input
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer: `op` is a key of `igc.testing.units.UNITS`, `reads` are the values it takes.
+
+    `width` is the number of output channels where the op chooses it; `gate` the idiom of its gate
+    or "" for none; `tied` makes all branches apply one and the same module.
+    """
+
+    op: str
+    reads: tuple[int, ...]
+    width: int = 0
+    gate: str = ""
+    norm: str = ""
+    act: str = ""
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Head:
+    """What one task returns: `op` is a key of `igc.testing.heads.HEADS`."""
+
+    op: str
+    reads: tuple[int, ...]
+    width: int = 3
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A whole network; see the module's first paragraph.
+
+    `pattern` says which gates are open (`igc.testing.gating.PATTERNS`), `share` how many for
+    "random"; `mix` how the mix is written (`MIXES`); `returns` the pytree of the outputs;
+    `weights` is "generic", "zeros" or "denormal" (a part of them is), or "twins" (the first task's
+    weights equal the shared ones).
+    """
+
+    nodes: tuple[Node, ...]
+    heads: tuple[Head, ...]
+    kind: str = "image"
+    channels: int = 3
+    pattern: str = "random"
+    share: float = 0.4
+    mix: str = "chain"
+    returns: str = "tuple"
+    weights: str = "generic"
+    seed: int = 0
+
+    @property
+    def tasks(self) -> int:
+        """The number of tasks."""
+        return len(self.heads)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One value's shape without the batch: its kind, channels and spatial edge (or token count)."""
+
+    kind: str
+    width: int
+    edge: int
+
+    @property
+    def axis(self) -> int:
+        """The channel axis."""
+        return 1 if self.kind in ("image", "signal") else -1
+
+    def view(self) -> tuple[int, ...]:
+        """The view that lines a vector over the channels up with the value."""
+        return {"image": (1, -1, 1, 1), "signal": (1, -1, 1)}.get(self.kind, (-1,))
+
+
+def shapes_of(spec: Spec) -> list[Shape]:
+    """The shape of every value of the network, the input first."""
+    from igc.testing.units import UNITS
+
+    shapes = [Shape(spec.kind, spec.channels, EDGE[spec.kind])]
+    for node in spec.nodes:
+        shapes.append(UNITS[node.op].shape(node, [shapes[i] for i in node.reads]))
+    return shapes
+
+
+def exact(spec: Spec) -> bool:
+    """Whether the gradient counts the minimum on this network (see `igc.testing.oracle`)."""
+    loose_ops = {"gconv3", "cumsum", "flip", "coords", "offset"}
+    return spec.weights == "generic" and not any(
+        n.op in loose_ops or n.norm == "gn" or n.tied for n in spec.nodes
+    )
+
+
+def describe(specs: Sequence[Spec]) -> str:
+    """The specs as Python source, one per line."""
+    return "\n".join(repr(s) for s in specs)
