@@ -1,0 +1,150 @@
+"""Comparing two values of one output, and where the bounds come from.
+
+Let e = max|own - exact| be the rounding error that the reference itself makes on these inputs,
+between the precision it is used in and float64, and s its largest magnitude.
+
+float64 leg:  |candidate - exact| <= 1e-10 s  +  16 e (eps64 / eps_own)
+    Slicing and folding change nothing but the order of summation, whose error in float64 is some
+    1e-13 of s. The second term is that error predicted from the one seen in the own precision; it
+    matters only for outputs that cancel to almost nothing.
+own leg:      |candidate - own| <= 16 e + 32 eps_own s      (half and bfloat16: 16 e + 2 eps s)
+    The candidate rounds as often as the reference, in another order: its error is of the size of
+    e, and 16 covers other kernels (fused, blocked, Winograd). The floor is for outputs so short
+    that e is zero or tiny by luck. In float64 the bound is never below 1e-10 s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from igc.verifying.check import Leg
+
+RELATIVE = 1e-10
+MULTIPLE = 16.0
+FLOOR = {torch.float16: 2.0, torch.bfloat16: 2.0}
+FLOOR_DEFAULT = 32.0
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What one output is compared with: the reference's value, and its own rounding error.
+
+    `exact`, the value in float64, is there where it is known; it excuses integers that rounding
+    decides.
+    """
+
+    value: Tensor
+    error: float
+    exact: Tensor | None = None
+
+
+def rounding(own: Tensor, exact: Tensor) -> float:
+    """max|own - exact| over the elements where both are finite; 0 for integers."""
+    if not own.dtype.is_floating_point or own.shape != exact.shape:
+        return 0.0
+    return largest(own.double() - exact.double())
+
+
+def float64_leg(
+    name: str,
+    inputs: str,
+    exact: Tensor,
+    got: Tensor,
+    error: float,
+    own: torch.dtype,
+    *,
+    rounded: bool = False,
+) -> Leg:
+    """The structure check, in float64; `error` is the reference's in the precision `own`.
+
+    `rounded` candidates hold folded constants that were stored in `own`: they are exact to no
+    more than that, and the bound is that of the own precision.
+    """
+    way = "float64 in torch"
+    if not exact.dtype.is_floating_point:
+        return _whole(name, way, inputs, exact, got, None)
+    if rounded:
+        bound, source = _own_bound(own, error, largest(exact))
+        source += " (the candidate's folded constants are stored in that precision)"
+        return _measure(name, way, inputs, exact, got, bound, source)
+    ratio = torch.finfo(torch.float64).eps / torch.finfo(own).eps
+    bound = RELATIVE * largest(exact) + MULTIPLE * error * ratio
+    source = f"float64: {RELATIVE:g} x the output's largest value (order of summation)"
+    return _measure(name, way, inputs, exact, got, bound, source)
+
+
+def own_leg(name: str, way: str, inputs: str, yard: Yardstick, got: Tensor) -> Leg:
+    """The deployment check, in the precision that the candidate is used in."""
+    value = yard.value
+    if not value.dtype.is_floating_point:
+        return _whole(name, way, inputs, value, got, yard.exact)
+    bound, source = _own_bound(value.dtype, yard.error, largest(value))
+    return _measure(name, way, inputs, value, got, bound, source)
+
+
+def _own_bound(dtype: torch.dtype, error: float, scale: float) -> tuple[float, str]:
+    floor = FLOOR.get(dtype, FLOOR_DEFAULT)
+    bound = MULTIPLE * error + floor * torch.finfo(dtype).eps * scale
+    if dtype == torch.float64:
+        source = f"float64: {RELATIVE:g} x the output's largest value (order of summation)"
+        return max(bound, RELATIVE * scale), source
+    kind = str(dtype).removeprefix("torch.")
+    return bound, (
+        f"{kind}: {MULTIPLE:g} x the reference's own error against float64 on the same inputs "
+        f"+ {floor:g} x epsilon x the output's largest value"
+    )
+
+
+def mismatch(reference: Tensor, candidate: Tensor) -> str:
+    """Empty, or why the two cannot be compared element by element."""
+    if tuple(reference.shape) != tuple(candidate.shape):
+        return f"shape {list(candidate.shape)} instead of {list(reference.shape)}"
+    if reference.dtype.is_floating_point != candidate.dtype.is_floating_point:
+        return f"type {candidate.dtype} instead of {reference.dtype}"
+    return ""
+
+
+def _measure(
+    name: str, way: str, inputs: str, ref: Tensor, got: Tensor, bound: float, source: str
+) -> Leg:
+    scale = largest(ref)
+    problem = mismatch(ref, got)
+    if problem:
+        return Leg(name, way, inputs, float("inf"), scale, bound, source, problem)
+    a, b = ref.double(), got.double()
+    gap = (a - b).abs()
+    gap[(a == b) | (a.isnan() & b.isnan())] = 0.0  # infinities, too, can be equal
+    poisoned = int((~a.isfinite() & b.isfinite()).sum())
+    broken = int((~gap.isfinite()).sum()) - poisoned
+    if poisoned:
+        problem = (
+            f"not comparable: the reference is NaN or infinite in {poisoned} of {a.numel()} "
+            "elements where the candidate is finite; a gated network multiplies what its gates "
+            "drop by 0, and 0 * inf is NaN, while a compiled one never computes it"
+        )
+    elif broken:
+        problem = f"the candidate is NaN or infinite in {broken} of {a.numel()} elements"
+    return Leg(name, way, inputs, largest(gap), scale, bound, source, problem)
+
+
+def _whole(name: str, way: str, inputs: str, ref: Tensor, got: Tensor, exact: Tensor | None) -> Leg:
+    """Integers and truth values: equal, except where rounding decides in the reference too."""
+    source = "values that are not floating must be equal"
+    problem = mismatch(ref, got)
+    if problem:
+        return Leg(name, way, inputs, float("inf"), 1.0, 0.0, source, problem)
+    wrong = ref.long() != got.long()
+    if exact is not None and exact.shape == ref.shape:
+        wrong &= ref.long() == exact.long()
+        source += ", except where the reference's own rounding decides"
+    return Leg(name, way, inputs, float(wrong.sum()), float(max(1, ref.numel())), 0.0, source)
+
+
+def largest(values: Tensor) -> float:
+    """The largest finite magnitude, 0 for none."""
+    magnitudes = values.double().abs()
+    finite = magnitudes[magnitudes.isfinite()]
+    return float(finite.max()) if finite.numel() else 0.0

@@ -1,0 +1,210 @@
+"""What the networks are fed: random draws at several sizes, or the user's own arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from igc.errors import BadInput
+from igc.graph import InputSpec, Program
+
+Inputs = Tensor | Sequence[Any] | Mapping[str, Any] | str | PathLike[str] | None
+
+SEED = 20240722
+LARGE = {torch.float16: 4.0, torch.bfloat16: 4.0}
+LARGE_DEFAULT = 30.0
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One set of inputs and what to call it in a message."""
+
+    label: str
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a network takes: its inputs, the dynamic sizes of its example, a bound on integers."""
+
+    inputs: tuple[InputSpec, ...]
+    sizes: dict[str, int]
+    limits: dict[str, int]
+
+    @property
+    def batch(self) -> str | None:
+        """The name of the dynamic batch size, if the batch is dynamic."""
+        for spec in self.inputs:
+            if spec.dims and isinstance(spec.dims[0], str):
+                return spec.dims[0]
+        return None
+
+
+def of_program(program: Program) -> Signature:
+    """The signature of a captured network."""
+    return Signature(program.inputs, dict(program.sizes), _limits(program))
+
+
+def _limits(program: Program) -> dict[str, int]:
+    """For each integer input, how many rows the smallest table has that it indexes (default 2)."""
+    limits = {}
+    for node, spec in zip(program.placeholders, program.inputs, strict=True):
+        rows = [
+            int(program.constants[str(user.args[0].target)].shape[0])
+            for user in node.users
+            if "embedding" in str(user.target)
+            and isinstance(user.args[0], torch.fx.Node)
+            and user.args[0].op == "get_attr"
+        ]
+        limits[spec.name] = min(rows, default=2)
+    return limits
+
+
+def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
+    """The sets of inputs to run, and notes on what could not be varied.
+
+    Without `given`: standard normal at the example's sizes, at a second batch size (and second
+    image size where the network takes one), and of large scale at batch 1; always the same ones.
+    With `given`: those arrays, and their first row alone (or twice) as a second batch size.
+    """
+    if given is not None:
+        return _given(signature, given)
+    notes = []
+    if signature.batch is None:
+        notes.append("the batch size is fixed, so a second one was not run")
+    found = [_random(signature, dict(signature.sizes), 1.0, 0)]
+    for sizes in second_sizes(signature):
+        found.append(_random(signature, sizes, 1.0, len(found)))
+    batch = signature.batch
+    single = dict(signature.sizes) | ({batch: 1} if batch is not None else {})
+    wide = next((LARGE[s.dtype] for s in signature.inputs if s.dtype in LARGE), LARGE_DEFAULT)
+    found.append(_random(signature, single, wide, len(found)))
+    return found, notes
+
+
+def second_sizes(signature: Signature) -> list[dict[str, int]]:
+    """Sizes that differ from the example's: another batch, and another image size if dynamic."""
+    batch = signature.batch
+    if batch is None and not signature.sizes:
+        return []
+    other = {k: v + 3 if k == batch else 2 * v for k, v in signature.sizes.items()}
+    return [other]
+
+
+def _random(signature: Signature, sizes: dict[str, int], scale: float, index: int) -> Draw:
+    generator = torch.Generator().manual_seed(SEED + index)
+    tensors = []
+    for spec in signature.inputs:
+        shape = spec.shape(sizes)
+        if spec.dtype.is_floating_point:
+            value = (torch.randn(shape, generator=generator, dtype=torch.float32) * scale).to(
+                spec.dtype
+            )
+        else:
+            high = 2 if spec.dtype == torch.bool else signature.limits.get(spec.name, 2)
+            value = torch.randint(0, max(1, high), shape, generator=generator).to(spec.dtype)
+        tensors.append(value)
+    return Draw(_label("random", tensors, scale), tuple(tensors))
+
+
+def _label(kind: str, tensors: Sequence[Tensor], scale: float = 1.0) -> str:
+    text = ", ".join("x".join(map(str, t.shape)) or "scalar" for t in tensors)
+    return f"{kind} {text}" + (f" times {scale:g}" if scale != 1.0 else "")
+
+
+def _given(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
+    tensors = _fit(signature, _tensors(signature, given))
+    found, notes = [Draw(_label("given", tensors), tensors)], []
+    batch = signature.batch
+    rows = _rows(signature, tensors, batch) if batch is not None else 0
+    if rows:
+        carries = [bool(s.dims) and s.dims[0] == batch for s in signature.inputs]
+        again: Callable[[Tensor], Tensor] = (
+            (lambda t: t[:1]) if rows > 1 else (lambda t: torch.cat([t, t.flip(-1)]))
+        )
+        other = tuple(again(t) if c else t for t, c in zip(tensors, carries, strict=True))
+        found.append(Draw(_label("given", other), other))
+    else:
+        notes.append("the batch size is fixed, so a second one was not run")
+    return found, notes
+
+
+def _rows(signature: Signature, tensors: tuple[Tensor, ...], batch: str) -> int:
+    sizes = {
+        t.shape[0]
+        for s, t in zip(signature.inputs, tensors, strict=True)
+        if s.dims and s.dims[0] == batch
+    }
+    if len(sizes) > 1:
+        raise BadInput(f"inputs of batch sizes {sorted(sizes)}; give every input the same one")
+    return int(sizes.pop())
+
+
+def as_tensors(given: Inputs) -> tuple[list[str | None], list[Tensor]]:
+    """The names (where known) and tensors that the user gave; raises `BadInput`."""
+    if isinstance(given, (str, PathLike)):
+        given = _read(given)
+    if isinstance(given, (Tensor, np.ndarray)):
+        given = (given,)
+    if isinstance(given, Mapping):
+        return [str(name) for name in given], [_tensor(str(k), v) for k, v in given.items()]
+    if not isinstance(given, Sequence) or not given:
+        raise BadInput(f"inputs: give tensors or a .npz file, got {type(given).__name__}")
+    return [None] * len(given), [_tensor(f"[{i}]", v) for i, v in enumerate(given)]
+
+
+def _tensors(signature: Signature, given: Inputs) -> list[Tensor]:
+    names, tensors = as_tensors(given)
+    wanted = [spec.name for spec in signature.inputs]
+    if len(tensors) != len(wanted):
+        raise BadInput(
+            f"the network takes {len(wanted)} inputs ({', '.join(wanted)}), got {len(tensors)}"
+        )
+    if None not in names and set(names) == set(wanted):
+        return [tensors[names.index(name)] for name in wanted]
+    return tensors
+
+
+def _read(path: str | PathLike[str]) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError) as error:
+        raise BadInput(f"{path}: not a readable .npz file of plain arrays: {error}") from error
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    try:
+        return torch.from_numpy(np.ascontiguousarray(value))
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"input {name}: not an array of numbers: {error}") from error
+
+
+def _fit(signature: Signature, tensors: list[Tensor]) -> tuple[Tensor, ...]:
+    fitted = []
+    for spec, tensor in zip(signature.inputs, tensors, strict=True):
+        want = "x".join(map(str, spec.dims))
+        fits = tensor.ndim == len(spec.dims) and all(
+            isinstance(d, str) or d == n for d, n in zip(spec.dims, tensor.shape, strict=True)
+        )
+        if not fits or math.prod(tensor.shape) == 0:
+            raise BadInput(
+                f"input '{spec.name}': shape {'x'.join(map(str, tensor.shape))} does not fit {want}"
+            )
+        if tensor.dtype.is_floating_point != spec.dtype.is_floating_point:
+            raise BadInput(
+                f"input '{spec.name}': type {tensor.dtype}, the network takes {spec.dtype}"
+            )
+        if not bool(tensor.isfinite().all()):
+            raise BadInput(f"input '{spec.name}': holds NaN or infinity; give finite numbers")
+        fitted.append(tensor.to(spec.dtype))
+    return tuple(fitted)

@@ -1,0 +1,168 @@
+"""Running both sides on one set of inputs after the other, and comparing output by output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from igc.errors import BadInput
+from igc.verifying.check import Leg
+from igc.verifying.compare import Yardstick, float64_leg, mismatch, own_leg, rounding
+from igc.verifying.inputs import Draw
+from igc.verifying.onnx_file import LEVELS, OnnxFile, line
+from igc.verifying.sides import Side, TorchSide
+
+Outputs = list[Tensor]
+
+
+@dataclass
+class Comparison:
+    """Collects the legs. `keep` gives, for each output of the candidate, the reference's one."""
+
+    ref: Side
+    cand: Side
+    input_names: list[str]
+    keep: list[int]
+    legs: list[Leg] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _draws: dict[str, Draw] = field(default_factory=dict)
+
+    def add(self, draw: Draw) -> None:
+        """Runs both sides on `draw` and records every leg of every output."""
+        for side in (self.ref, self.cand):
+            misfit = (
+                side.takes(self.input_names, draw.tensors) if isinstance(side, OnnxFile) else ""
+            )
+            if misfit:
+                self.notes.append(f"{draw.label} was not run: {misfit}")
+                return
+        self._draws[draw.label] = draw
+        if isinstance(self.ref, OnnxFile):
+            self._from_onnx(self.ref, draw)
+        else:
+            self._from_torch(self.ref, draw)
+
+    def inputs_of(self, leg: Leg) -> tuple[Tensor, ...]:
+        """The inputs that a leg was run on."""
+        return self._draws[leg.inputs].tensors
+
+    def _from_torch(self, ref: TorchSide, draw: Draw) -> None:
+        exact = self._trusted(draw, lambda: ref.double(draw.tensors))
+        known: dict[torch.dtype, Outputs] = {}
+
+        def own(dtype: torch.dtype) -> Outputs:
+            if dtype not in known:
+                known[dtype] = self._trusted(draw, lambda: ref.in_precision(draw.tensors, dtype))
+            return known[dtype]
+
+        if isinstance(self.cand, TorchSide):
+            cand = self.cand
+            got = self._attempt(draw, "float64 in torch", lambda: cand.double(draw.tensors))
+            pairs = zip(own(ref.dtype), exact, strict=True)
+            errors = [(rounding(o, e), o.dtype if _floats(o) else e.dtype) for o, e in pairs]
+            yards = [Yardstick(e, r[0]) for e, r in zip(exact, errors, strict=True)]
+            for i, value in enumerate(got or ()):
+                leg = float64_leg(
+                    self._name(i), draw.label, exact[i], value, *errors[i], rounded=cand.rounded
+                )
+                self._append(leg, value, yards)
+        for way, run in self._ways(self.cand, draw):
+            got = self._attempt(draw, way, run)
+            if got is None:
+                continue
+            dtype = next((v.dtype for v in got if _floats(v)), ref.dtype)
+            if dtype != ref.dtype:
+                self.notes.append(f"the reference is {ref.dtype}, the candidate {dtype}")
+            values = own(dtype)
+            yards = [Yardstick(o, rounding(o, e), e) for o, e in zip(values, exact, strict=True)]
+            self._record(way, draw, yards, got)
+
+    def _from_onnx(self, ref: OnnxFile, draw: Draw) -> None:
+        # No float64 run of an ONNX reference exists: its error is taken to be the torch
+        # candidate's, or what graph optimisations change.
+        whole = [self._trusted(draw, run) for _, run in self._ways(ref, draw)]
+        cand = self.cand
+        for (way, run), values in zip(self._onnx_ways(draw), whole, strict=True):
+            got = self._attempt(draw, way, run)
+            if got is None:
+                continue
+            if isinstance(cand, TorchSide):
+                exact = cand.double(draw.tensors)
+                errors = [rounding(o, e) for o, e in zip(got, exact, strict=True)]
+            else:
+                errors = [rounding(a, b) for a, b in zip(*whole, strict=True)]
+            yards = [Yardstick(v, e) for v, e in zip(values, errors, strict=True)]
+            self._record(way, draw, yards, got)
+
+    def _ways(self, side: Side, draw: Draw) -> list[tuple[str, Callable[[], Outputs]]]:
+        if isinstance(side, OnnxFile):
+            names = self.input_names
+            return [
+                (way, lambda w=way: side.run(w, names, draw.tensors))  # type: ignore[misc]
+                for way in LEVELS
+            ]
+        kind = str(side.dtype).removeprefix("torch.")
+        return [(f"{kind} in torch", lambda: side.own(draw.tensors))]
+
+    def _onnx_ways(self, draw: Draw) -> list[tuple[str, Callable[[], Outputs]]]:
+        ways = self._ways(self.cand, draw)
+        if len(ways) == len(LEVELS):
+            return ways
+        (run,) = (r for _, r in ways)
+        return [(f"torch against {way}", run) for way in LEVELS]
+
+    def _record(self, way: str, draw: Draw, yards: list[Yardstick], got: Outputs) -> None:
+        for i, value in enumerate(got[: len(yards)]):
+            leg = own_leg(self._name(i), way, draw.label, yards[i], value)
+            self._append(leg, value, yards)
+
+    def _append(self, leg: Leg, value: Tensor, yards: list[Yardstick]) -> None:
+        self.legs.append(leg)
+        if leg.passed:
+            return
+        for j, yard in enumerate(yards):
+            other = self._name(j)
+            if other == leg.output or mismatch(yard.value, value):
+                continue
+            if own_leg(other, leg.way, leg.inputs, yard, value).passed:
+                self.failures.append(
+                    f"outputs swapped: the candidate's '{leg.output}' holds the values of the "
+                    f"reference's '{other}'"
+                )
+
+    def _attempt(self, draw: Draw, way: str, run: Callable[[], Outputs]) -> Outputs | None:
+        """What the candidate computes, or None with the failure noted."""
+        try:
+            got = run()
+        except BadInput:
+            raise
+        except Exception as error:  # torch and onnxruntime raise many kinds
+            self.failures.append(f"the candidate does not run ({way}, {draw.label}): {line(error)}")
+            return None
+        if len(got) != len(self.keep):
+            self.failures.append(f"the candidate has {len(got)} outputs, not {len(self.keep)}")
+            return None
+        return got
+
+    def _trusted(self, draw: Draw, run: Callable[[], Outputs]) -> Outputs:
+        """What the reference computes; raises `BadInput` where it does not run."""
+        try:
+            return self._kept(run())
+        except BadInput:
+            raise
+        except Exception as error:  # as above
+            raise BadInput(f"the reference does not run on {draw.label}: {line(error)}") from error
+
+    def _kept(self, outputs: Outputs) -> Outputs:
+        return [outputs[i] for i in self.keep]
+
+    def _name(self, i: int) -> str:
+        return self.ref.names[self.keep[i]]
+
+
+def _floats(value: Tensor) -> bool:
+    return value.dtype.is_floating_point

@@ -1,0 +1,179 @@
+"""The two sides of a verification, each made to run: a torch network, or an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from igc.errors import BadInput, Refused
+from igc.graph import Program, cast_to, execute
+from igc.verifying.onnx_file import OnnxFile
+from igc.verifying.precise import decided
+
+Network = nn.Module | Program | str | PathLike[str]
+
+
+@dataclass
+class TorchSide:
+    """A network that torch runs. `module` is None for a bare program.
+
+    `program` is what a float64 run and the search for a first difference read. `changed` tells
+    that its constants are not those that were compiled (fine-tuned, for example).
+    """
+
+    label: str
+    program: Program
+    module: nn.Module | None = None
+    changed: bool = False
+    _decided: Program | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that the network is used in."""
+        found = _dtype(self.module) if self.module is not None else None
+        return found or self.program.dtype
+
+    @property
+    def rounded(self) -> bool:
+        """Whether constants that igc computed are stored in no more than the own precision."""
+        program = self.program
+        return any(o.transform for o in program.origins.values()) and not any(
+            v.dtype == torch.float64 for v in program.constants.values()
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the outputs, in order."""
+        return self.program.outputs
+
+    @property
+    def decided(self) -> Program:
+        """The program with the decisions that depend on constants taken in the own precision."""
+        if self._decided is None:
+            self._decided = decided(self.program)
+        return self._decided
+
+    def double(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs computed in float64, with the gates as decided in the own precision."""
+        with torch.no_grad():
+            return _tensors(execute(self.decided, inputs, dtype=torch.float64))
+
+    def own(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs as the network itself computes them."""
+        if self.module is None:
+            with torch.no_grad():
+                return _tensors(execute(self.program, inputs, dtype=self.program.dtype))
+        with evaluating(self.module), torch.no_grad():
+            result = self.module(*(cast_to(x, self.dtype) for x in inputs))
+        return _tensors(pytree.tree_leaves(result))
+
+    def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        """The outputs computed in `dtype`: by the network itself where that is its precision."""
+        if dtype == self.dtype:
+            return self.own(inputs)
+        with torch.no_grad():
+            return _tensors(execute(self.decided, inputs, dtype=dtype))
+
+
+Side = TorchSide | OnnxFile
+
+
+def path_side(path: str | PathLike[str], role: str) -> Side:
+    """The network in a file: ONNX by its suffix, what igc.save wrote otherwise."""
+    name = fspath(path)
+    if name.lower().endswith(".onnx"):
+        return OnnxFile(name)
+    from igc.checkpoint import load_program
+
+    return TorchSide(f"{role} {name}", load_program(name))
+
+
+def module_side(module: nn.Module, role: str, example: Sequence[Tensor] | None) -> TorchSide:
+    """A module; its program is the one it carries, or captured with the `example` inputs.
+
+    Raises `BadInput` where neither is there.
+    """
+    label = f"{role} {type(module).__name__}"
+    program = getattr(module, "program", None)
+    if not isinstance(program, Program):
+        if example is None:
+            raise BadInput(
+                f"verify: give inputs, to know what the {label} takes, for example "
+                "inputs=(torch.randn(2, 3, 224, 224),)"
+            )
+        from igc.capture import capture
+
+        return TorchSide(label, capture(module, tuple(example)), module)
+    current = getattr(module, "to_program", None)
+    if current is not None:
+        now = current()
+        if not same_constants(now, program):
+            return TorchSide(label, now, module, changed=True)
+    return TorchSide(label, program, module)
+
+
+def same_constants(now: Program, then: Program) -> bool:
+    """Whether `now` holds the constants of `then`, rounded to its own precision."""
+    if now.constants.keys() != then.constants.keys():
+        return False
+    return all(
+        value.shape == then.constants[name].shape
+        and torch.equal(value, then.constants[name].to(value.dtype))
+        for name, value in now.constants.items()
+    )
+
+
+def require_deterministic(side: TorchSide, inputs: Sequence[Tensor]) -> None:
+    """Raises `Refused` where two runs in evaluation mode differ (a stochastic gate, say)."""
+    results = []
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            results.append(side.own(inputs))
+    for name, a, b in zip(side.names, *results, strict=True):
+        gap = (a.double() - b.double()).abs().nan_to_num(0.0)
+        room = 64 * torch.finfo(a.dtype).eps if a.dtype.is_floating_point else 0.0
+        if float(gap.max() if gap.numel() else 0.0) > room * _finite_max(a):
+            raise Refused(
+                f"{side.label}: stochastic, two runs in evaluation mode differ in output '{name}'; "
+                "make the gates deterministic in eval()"
+            )
+
+
+def _finite_max(value: Tensor) -> float:
+    finite = value.double().abs()
+    finite = finite[finite.isfinite()]
+    return float(finite.max()) if finite.numel() else 0.0
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode for a while; every submodule is put back as it was."""
+    training = [m for m in module.modules() if m.training]
+    try:
+        module.eval()
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+def _dtype(module: nn.Module) -> torch.dtype | None:
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.dtype.is_floating_point:
+            return tensor.dtype
+    return None
+
+
+def _tensors(values: Sequence[Any]) -> list[Tensor]:
+    for i, value in enumerate(values):
+        if not isinstance(value, Tensor):
+            raise BadInput(f"output {i} is a {type(value).__name__}; outputs must be tensors")
+    return [torch.view_as_real(v) if v.is_complex() else v for v in values]
