@@ -1,0 +1,66 @@
+"""`gate`: any torch.fx-traceable backbone -> a gated multi-task network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from igc.errors import BadInput
+from igc.nn.functional import remove_in_place
+from igc.nn.gate import OPEN
+from igc.nn.modes import trace_both_modes
+from igc.nn.network import GatedNetwork
+from igc.nn.points import At, find_points
+from igc.nn.replicate import SHARED
+
+
+def gate(
+    backbone: nn.Module,
+    heads: Mapping[str, nn.Module],
+    at: At = "block",
+    *,
+    example_inputs: tuple[Any, ...] | None = None,
+    init: float = OPEN,
+) -> GatedNetwork:
+    """Returns `backbone` gated for the tasks in `heads`, in training mode.
+
+    The backbone's graph is built once for the shared branch and once per task; behind each gate
+    point stand one gate per task and one mix, and every later use of the point, residual and
+    multi-scale ones too, reads the gated value. Each head is called with its task's features as
+    the backbone returns them: a tensor, or a list, tuple or dict of tensors.
+
+    `at`: the gate points. "block": the output of each residual block; "layer": of each
+        convolution-norm-activation unit; a list of module names: their outputs; or a predicate
+        `(name, module) -> bool`. `find_points` has the exact rules. Gates have one alpha per
+        channel: axis 1 of a convolution's features, the last axis of a linear layer's.
+    `example_inputs`: needed only where the backbone's Python depends on shapes, or a channel
+        count cannot be read off the layers. They may be of any size the backbone takes; only
+        their shapes matter.
+    `init`: the first alpha of every gate. At 1 all gates are open: every task starts as its own
+        single-task network.
+
+    The backbone is not changed: all branches start as copies of its weights. The heads are used
+    as they are. Raises BadInput, saying what to do, when the backbone cannot be traced, a layer
+    cannot be gated or a task's name is not usable. Source: InterroGate, equations 2-5.
+    """
+    _check(backbone, heads)
+    traced = trace_both_modes(copy.deepcopy(backbone), example_inputs)
+    remove_in_place(traced)
+    return GatedNetwork(traced, find_points(traced, at), heads, init).train()
+
+
+def _check(backbone: object, heads: object) -> None:
+    if not isinstance(backbone, nn.Module):
+        raise BadInput(f"the backbone must be an nn.Module, not {type(backbone).__name__}")
+    if not isinstance(heads, Mapping) or not heads:
+        raise BadInput("heads must map at least one task to its head: {'seg': head, ...}")
+    for task, head in heads.items():
+        if not isinstance(task, str) or not task.strip():
+            raise BadInput(f"a task's name must be a non-empty string, not {task!r}")
+        if task == SHARED:
+            raise BadInput(f"no task can be named '{SHARED}': that is the shared branch")
+        if not isinstance(head, nn.Module):
+            raise BadInput(f"the head of task '{task}' must be an nn.Module, not {type(head).__name__}")

@@ -1,0 +1,99 @@
+"""In-place ops -> their out-of-place twins, so that a value may safely have several readers.
+
+Gating gives one feature several readers (its branch, the mix, the other tasks' gates). An
+in-place op on it would change what the others read, and break the backward pass.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from igc.errors import BadInput
+from igc.nn.trace import PATH, Traced
+
+IN_PLACE_OPERATORS: dict[Any, Any] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+    operator.ifloordiv: operator.floordiv,
+    operator.imod: operator.mod,
+    operator.ipow: operator.pow,
+    operator.imatmul: operator.matmul,
+    operator.iand: operator.and_,
+    operator.ior: operator.or_,
+    operator.ixor: operator.xor,
+}
+
+
+def remove_in_place(traced: Traced) -> None:
+    """Rewrites `traced.graph`: every in-place op becomes its twin, and later readers read its result.
+
+    Raises BadInput, naming the module, for an in-place op that has no twin.
+    """
+    order = {node: i for i, node in enumerate(traced.graph.nodes)}
+    for node in traced.graph.nodes:
+        if not _made_out_of_place(traced.root, node):
+            continue
+        changed = node.args[0]
+        if isinstance(changed, fx.Node):
+            changed.replace_all_uses_with(
+                node, delete_user_cb=lambda user, since=order[node]: order[user] > since
+            )
+
+
+def disable_in_place(module: nn.Module) -> None:
+    """Sets `inplace = False` on every submodule that has the switch (ReLU, Dropout ...)."""
+    for child in module.modules():
+        if getattr(child, "inplace", None) is True:
+            child.inplace = False
+
+
+def _made_out_of_place(root: nn.Module, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return getattr(root.get_submodule(str(node.target)), "inplace", None) is True
+    if node.op == "call_method":
+        return _renamed(node, str(node.target), Tensor)
+    if node.op != "call_function":
+        return False
+    if node.target in IN_PLACE_OPERATORS:
+        node.target = IN_PLACE_OPERATORS[node.target]
+        return True
+    return _without_flag(node) or _renamed(node, getattr(node.target, "__name__", ""), torch)
+
+
+def _renamed(node: fx.Node, name: str, home: Any) -> bool:
+    """`relu_` -> `relu`. An in-place name ends in one underscore."""
+    if not name.endswith("_") or name.endswith("__"):
+        return False
+    twin = name[:-1]
+    if not hasattr(home, twin):
+        raise BadInput(
+            f"the backbone calls `{name}` in {node.meta[PATH] or 'its forward'}, which changes a "
+            "tensor in place and has no out-of-place form: rewrite that line"
+        )
+    node.target = twin if home is Tensor else getattr(home, twin)
+    return True
+
+
+def _without_flag(node: fx.Node) -> bool:
+    """`F.relu(x, inplace=True)` -> `F.relu(x, inplace=False)`."""
+    try:
+        names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]  # callable
+    except (TypeError, ValueError):  # a builtin without a signature has no `inplace` argument
+        return False
+    if "inplace" not in names:
+        return False
+    position = names.index("inplace")
+    if node.kwargs.get("inplace") is True:
+        node.kwargs = {**node.kwargs, "inplace": False}
+    elif len(node.args) > position and node.args[position] is True:
+        node.update_arg(position, False)
+    else:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""Strict loading: what does not fit is listed in one error, and then nothing is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from igc.errors import BadInput
+
+MOST_LISTED = 10
+
+
+def split_head(
+    state: Mapping[str, Any], backbone_keys: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns (the backbone's entries, the head's entries without their `head.` prefix).
+
+    A key that the backbone has itself is the backbone's, whatever its prefix. When every other
+    key starts with `backbone.` (a wrapper with `.backbone` and `.head`), that prefix is dropped.
+    """
+    head = {key: v for key, v in state.items() if key.startswith("head.") and key not in backbone_keys}
+    rest = {key: v for key, v in state.items() if key not in head}
+    if rest and all(key.startswith("backbone.") and key not in backbone_keys for key in rest):
+        rest = {key.removeprefix("backbone."): v for key, v in rest.items()}
+    return rest, {key.removeprefix("head."): v for key, v in head.items()}
+
+
+def load_strictly(
+    parts: Collection[tuple[nn.Module, Mapping[str, Any], Collection[str]]], what: str
+) -> None:
+    """Copies each state into its module, or raises BadInput and copies nothing.
+
+    `parts`: (module, state, keys that the state may hold in excess). The error lists every
+    missing, unexpected and mis-shaped key; `what` says who was being loaded.
+    """
+    missing: list[str] = []
+    unexpected: list[str] = []
+    misshaped: list[str] = []
+    for module, state, spare in parts:
+        own = module.state_dict()
+        missing += [key for key in own if key not in state]
+        unexpected += [key for key in state if key not in own and key not in spare]
+        misshaped += [
+            f"{key} {_shape(state[key])} instead of {_shape(own[key])}"
+            for key in own
+            if key in state and _shape(state[key]) != _shape(own[key])
+        ]
+    problems = [
+        f"{len(keys)} {kind}: {_list(keys)}"
+        for kind, keys in (
+            ("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)
+        )
+        if keys
+    ]
+    if problems:
+        raise BadInput(f"the state_dict does not fit {what}: {'; '.join(problems)}")
+    for module, state, _ in parts:
+        own = module.state_dict()
+        module.load_state_dict({key: state[key] for key in own})
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _list(keys: list[str]) -> str:
+    more = f" and {len(keys) - MOST_LISTED} more" if len(keys) > MOST_LISTED else ""
+    return ", ".join(keys[:MOST_LISTED]) + more

@@ -1,0 +1,110 @@
+"""One graph for training and evaluation, where plain fx tracing would freeze one of the two.
+
+`F.dropout(x, p, self.training)` is traced with the value that `self.training` has at that moment.
+The backbone is therefore traced in both modes and the graphs are merged: a constant that differs
+becomes a choice made at run time. A module whose ops differ (a stochastic depth that returns
+early in evaluation) stays whole, and reads its own `training`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from torch import fx, nn
+from torch.fx.node import map_aggregate
+
+from igc.errors import BadInput
+from igc.nn.trace import PATH, Traced, trace
+
+TRAINING = "training"  # a get_attr node with this target reads the network's own flag
+
+
+def by_mode(training: bool, in_training: Any, in_evaluation: Any) -> Any:
+    """Returns the constant that belongs to the mode."""
+    return in_training if training else in_evaluation
+
+
+def trace_both_modes(backbone: nn.Module, example_inputs: tuple[Any, ...] | None) -> Traced:
+    """Returns one traced graph that behaves as `backbone` does in training and in evaluation.
+
+    `backbone` is left in training mode. Raises BadInput as `trace` does, and for a forward whose
+    top level takes different paths in the two modes.
+    """
+    leaves: frozenset[str] = frozenset()
+    while True:
+        backbone.eval()
+        evaluation = trace(backbone, example_inputs, leaves)
+        backbone.train()
+        training = trace(backbone, example_inputs, leaves)
+        differing = _differing_forwards(training.graph, evaluation.graph)
+        if not differing:
+            _merge(training.graph, evaluation.graph)
+            return training
+        if "" in differing:
+            raise BadInput(
+                "the backbone's forward takes different paths in training and in evaluation "
+                "(`if self.training: ...` at its top level): give igc.gate a backbone without "
+                "auxiliary outputs"
+            )
+        leaves |= differing
+
+
+def _differing_forwards(a: fx.Graph, b: fx.Graph) -> set[str]:
+    """Returns the paths of the modules whose own forward differs between the two graphs."""
+    in_a, in_b = _ops_by_forward(a), _ops_by_forward(b)
+    differing = {path for path in {*in_a, *in_b} if in_a[path] != in_b[path]}
+    if differing or _wiring(a) == _wiring(b):
+        return differing
+    return {""}
+
+
+def _ops_by_forward(graph: fx.Graph) -> defaultdict[str, list[tuple[str, Any]]]:
+    ops: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
+    for node in graph.nodes:
+        ops[node.meta.get(PATH, "")].append((node.op, node.target))
+    return ops
+
+
+def _wiring(graph: fx.Graph) -> list[Any]:
+    """Who reads whom, by position; constants count only by being there."""
+    place = {node: i for i, node in enumerate(graph.nodes)}
+
+    def position(value: Any) -> int | None:
+        return place[value] if isinstance(value, fx.Node) else None
+
+    return [map_aggregate((node.args, node.kwargs), position) for node in graph.nodes]
+
+
+def _merge(training: fx.Graph, evaluation: fx.Graph) -> None:
+    flag: fx.Node | None = None
+    for x, y in zip(list(training.nodes), list(evaluation.nodes), strict=True):
+        in_evaluation = iter(_leaves(y))
+        merged = []
+        for value in _leaves(x):
+            other = next(in_evaluation)
+            if not isinstance(value, fx.Node) and not _equal(value, other):
+                flag = flag or _flag(training)
+                with training.inserting_before(x):
+                    value = training.call_function(by_mode, (flag, value, other))
+                value.meta[PATH] = x.meta.get(PATH, "")
+            merged.append(value)
+        leaves = iter(merged)
+        x.args, x.kwargs = map_aggregate((x.args, x.kwargs), lambda _, it=leaves: next(it))
+
+
+def _leaves(node: fx.Node) -> list[Any]:
+    leaves: list[Any] = []
+    map_aggregate((node.args, node.kwargs), leaves.append)
+    return leaves
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and bool(a == b)
+
+
+def _flag(graph: fx.Graph) -> fx.Node:
+    with graph.inserting_before(next(n for n in graph.nodes if n.op != "placeholder")):
+        node = graph.get_attr(TRAINING)
+    node.meta[PATH] = ""
+    return node

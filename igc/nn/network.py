@@ -1,0 +1,135 @@
+"""The gated network: an ordinary trainable module made of branches, gates, mixes and heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from igc.errors import BadInput
+from igc.nn.branches import make_branch
+from igc.nn.gate import Gate
+from igc.nn.generated import function_of
+from igc.nn.load import load_strictly, split_head
+from igc.nn.mix import Mix
+from igc.nn.named import Named, safe_keys
+from igc.nn.points import Point
+from igc.nn.replicate import SHARED, Keys, Replication
+from igc.nn.trace import Traced
+
+
+class GatedNetwork(nn.Module):
+    """T task branches and one shared branch, joined by gates and mixes; `igc.gate` makes it.
+
+    Takes the backbone's inputs; returns a dict: task -> output of its head, in declared order.
+
+        net.tasks                  the tasks' names, in declared order
+        net.gates[layer][task]     the Gate of a task behind a layer; layers in forward order
+        net.mixes[layer]           the Mix behind it; a layer that the shared branch does not
+                                   read on (the last one) has none
+        net.branches[task]         a task's weights; net.branches["shared"]: the shared branch's
+        net.heads[task]            a task's head, the module that was given
+        net.graph, net.code        what forward does: a torch.fx graph, and as Python source
+
+    state_dict keys, where in layers and tasks any character but letters, digits and `_` is
+    replaced (see `safe_keys`), and the backbone's own paths are kept inside a branch:
+
+        branches.shared.layer1.0.conv1.weight      gates.layer1_0.seg.alpha      [C]
+        branches.seg.layer1.0.conv1.weight         mixes.layer1_0.beta           [C, T]
+        heads.seg.weight
+
+    Every forward pass uses every parameter and changes no attribute: it is safe for
+    DistributedDataParallel.
+    """
+
+    def __init__(
+        self,
+        traced: Traced,
+        points: Sequence[Point],
+        heads: Mapping[str, nn.Module],
+        init: float,
+    ) -> None:
+        super().__init__()
+        self.tasks = tuple(heads)
+        plan = Replication(traced.graph, points, self.tasks)
+        branches = safe_keys((SHARED, *self.tasks))
+        layers = safe_keys(point.layer for point in points)
+
+        def gates(point: Point) -> Named[Gate]:
+            return Named({t: Gate(point.channels, point.axis, init) for t in self.tasks}, branches)
+
+        def mix(point: Point) -> Mix:
+            return Mix(point.channels, len(self.tasks), point.axis)
+
+        copies = {b: make_branch(traced.root, plan.nodes_of(b)) for b in branches}
+        self.branches = Named(copies, branches)
+        self.gates = Named({p.layer: gates(p) for p in points}, layers)
+        self.mixes = Named({p.layer: mix(p) for p in points if p.node in plan.mixed}, layers)
+        self.heads = Named(heads, branches)
+        self.graph = plan.build(Keys(branches, layers))
+        self._backbone_keys = frozenset(traced.root.state_dict())
+        self._bind()
+
+    @property
+    def code(self) -> str:
+        """The Python source of forward."""
+        return self.graph.python_code("self").src
+
+    def load_single_task(self, task: str, state_dict: Mapping[str, Tensor]) -> None:
+        """Copies a trained single-task network into the branch of `task`, and its head if given.
+
+        `state_dict` has the backbone's own keys, bare or all under `backbone.`; keys under
+        `head.` go to the task's head, which must then be complete. What the backbone has but this
+        branch does not use may be there. Raises BadInput for an unknown task and, before anything
+        is copied, one that lists every missing, unexpected and mis-shaped key.
+        """
+        if task not in self.tasks:
+            raise BadInput(f"unknown task '{task}': this network has {', '.join(self.tasks)}")
+        backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
+        parts = [(self.branches[task], backbone, self._backbone_keys)]
+        if head:
+            parts.append((self.heads[task], head, frozenset()))
+        load_strictly(parts, f"the branch of task '{task}'")
+
+    def load_shared(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Copies a trained backbone into the shared branch; keys as in `load_single_task`.
+
+        Keys under `head.` are unexpected here: the shared branch has no head.
+        """
+        backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
+        unexpected = {f"head.{key}": value for key, value in head.items()}
+        state = {**backbone, **unexpected}
+        load_strictly(
+            [(self.branches[SHARED], state, self._backbone_keys)], "the shared branch"
+        )
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """Returns every alpha and beta: the parameters for the gates' own optimiser."""
+        return [*self.gates.parameters(), *self.mixes.parameters()]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Returns every other parameter: those of the branches and the heads."""
+        return [*self.branches.parameters(), *self.heads.parameters()]
+
+    def _bind(self) -> None:
+        """Compiles the graph into the forward of a class of its own, where torch.fx looks for it."""
+        self.__class__ = type("GatedNetwork", (GatedNetwork,), {"forward": function_of(self.graph)})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles by state alone; the copy compiles its graph anew."""
+        return _blank, (), self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._bind()
+
+
+def _blank() -> GatedNetwork:
+    return GatedNetwork.__new__(GatedNetwork)
+
+
+def _mapping(state: Any) -> Mapping[str, Any]:
+    if not isinstance(state, Mapping):
+        raise BadInput(f"expected a state_dict, got {type(state).__name__}")
+    return state

@@ -1,0 +1,194 @@
+"""Backbone -> graph: `torch.fx` tracing that keeps PyTorch's own modules whole.
+
+Tracing is symbolic. With example inputs every node also carries its value as a fake tensor (a
+shape and a dtype, no data), and where the backbone's Python asks a question of a shape
+(`if x.shape[1] % 2`, `range(x.size(1))`), the example answers it; without, that is an error.
+"""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from igc.errors import BadInput
+
+PATH = "igc_path"  # node.meta: path of the module in whose forward the op or the call stands
+VALUE = "igc_value"  # node.meta: the node's value on the example inputs, tensors being fake
+
+
+@dataclass
+class Traced:
+    """What tracing learned: the graph, and what every module call returned, by module path."""
+
+    root: nn.Module
+    graph: fx.Graph
+    calls: dict[str, list[Any]] = field(default_factory=dict)
+
+    def module(self, path: str) -> nn.Module:
+        return self.root.get_submodule(path)
+
+
+def trace(
+    root: nn.Module, example_inputs: tuple[Any, ...] | None = None, leaves: frozenset[str] = frozenset()
+) -> Traced:
+    """Returns the graph of `root.forward`; modules of torch.nn and those in `leaves` stay whole.
+
+    Arguments of forward that have a default keep it, unless `example_inputs` reaches them.
+    Raises BadInput naming the line of the backbone that cannot be traced.
+    """
+    tracer = _Tracer(example_inputs, leaves)
+    try:
+        graph = tracer.trace(root)
+    except BadInput:
+        raise
+    except Exception as error:  # whatever the user's forward raises when it meets a proxy
+        raise BadInput(_untraceable(error, example_inputs is None)) from error
+    return Traced(root, graph, tracer.calls)
+
+
+class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True
+
+    def __init__(self, example_inputs: tuple[Any, ...] | None, leaves: frozenset[str]) -> None:
+        super().__init__()
+        self.leaves = leaves
+        self.calls: dict[str, list[Any]] = {}
+        self.stack = [""]
+        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.given = 0 if example_inputs is None else len(example_inputs)
+        self.examples = None if example_inputs is None else iter(example_inputs)
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """Optional arguments beyond the given ones are not inputs: they keep their default."""
+        function, args = super().create_args_for_root(root_fn, is_module, concrete_args)
+        parameters = list(inspect.signature(root_fn).parameters.values())[1:]
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise BadInput(
+                    f"the backbone's forward takes *{parameter.name}: "
+                    "igc.gate needs its inputs spelled out"
+                )
+        for position, parameter in enumerate(parameters, start=1):
+            if position > self.given and parameter.default is not parameter.empty:
+                self.graph.erase_node(args[position].node)
+                args[position] = parameter.default
+        positional = 1 + sum(p.kind is not p.KEYWORD_ONLY for p in parameters)
+        return function, args[:positional]
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name in self.leaves or super().is_leaf_module(
+            m, module_qualified_name
+        )
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        path = self.path_of_module(m)
+        if self.is_leaf_module(m, path):
+            result = super().call_module(m, forward, args, kwargs)
+        else:
+            self.stack.append(path)
+            result = super().call_module(m, forward, args, kwargs)
+            self.stack.pop()
+        self.calls.setdefault(path, []).append(result)
+        return result
+
+    def create_node(
+        self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any
+    ) -> fx.Node:
+        node = super().create_node(kind, target, args, kwargs, *rest, **more)
+        node.meta[PATH] = self.stack[-1]
+        if self.examples is not None and kind != "output":
+            node.meta[VALUE] = self._evaluate(node)
+        return node
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return fx.Proxy(node, self) if self.examples is None else _Answering(node, self)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        return super().to_bool(obj) if self.examples is None else bool(obj.node.meta[VALUE])
+
+    def _evaluate(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            assert self.examples is not None
+            value = next(self.examples, node.args[0] if node.args else None)
+            return self.mode.from_tensor(value) if isinstance(value, Tensor) else value
+        if node.op == "get_attr":
+            value = _attribute(self.root, str(node.target))
+            return self.mode.from_tensor(value) if isinstance(value, Tensor) else value
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta[VALUE])
+        with self.mode, torch.no_grad():
+            if node.op == "call_module":
+                return _in_eval(self.root.get_submodule(str(node.target)), args, kwargs)
+            if node.op == "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            return node.target(*args, **kwargs)  # type: ignore[operator]  # call_function
+
+
+class _Answering(fx.Proxy):
+    """A proxy that answers Python's questions (int, len, iteration) from the example's value."""
+
+    def __getattr__(self, name: str) -> fx.Proxy:
+        if callable(getattr(self.node.meta[VALUE], name, None)):
+            return super().__getattr__(name)  # a method: becomes one call_method node
+        return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+
+    def __index__(self) -> int:
+        return int(self.node.meta[VALUE])
+
+    __int__ = __index__
+
+    def __float__(self) -> float:
+        return float(self.node.meta[VALUE])
+
+    def __len__(self) -> int:
+        return len(self.node.meta[VALUE])
+
+    def __iter__(self) -> Iterator[fx.Proxy]:
+        return (self[i] for i in range(len(self)))
+
+
+def _in_eval(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Calls a leaf for its shapes alone: a BatchNorm in training refuses a batch of one."""
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        return module(*args, **kwargs)
+    finally:
+        for m, training in modes.items():
+            m.training = training
+
+
+def _attribute(root: nn.Module, path: str) -> Any:
+    *owners, name = path.split(".")
+    return getattr(root.get_submodule(".".join(owners)), name)
+
+
+def _untraceable(error: Exception, no_example: bool) -> str:
+    torch_home = str(Path(torch.__file__).parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((torch_home, str(Path(__file__).parent)))
+    ]
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "its forward"
+    line = f" `{frames[-1].line}`" if frames and frames[-1].line else ""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    advice = (
+        "pass example_inputs= so that shapes are known, or " if no_example else ""
+    ) + "write that line without control flow on tensors, or build the network with igc.nn by hand"
+    return f"the backbone cannot be traced at {where}{line} ({reason}): {advice}"
