@@ -1,0 +1,338 @@
+"""Backward analysis: which channels of every value some output depends on.
+
+Definition 4. A channel is *live* where an output's channel reads it, through forms and relations,
+and it is not a known constant. Every other channel is *dead*. A node with no live channel on some
+axis is dead.
+
+Definition 5. `kept` is `live` widened to what an op can produce: an axis that cannot be cut is
+kept whole, groups of a grouped convolution keep equal widths, a reshaped axis keeps whole rows.
+
+One backward sweep is exact on a graph without cycles: every user is visited before its operands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import fx
+
+from igc.analysis.forms import Form, Forms
+from igc.analysis.groups import GroupPlan, plan_groups
+from igc.analysis.known import effective, live_inputs
+from igc.graph import tensor_operands
+from igc.ops.relations import (
+    Blocks,
+    Concat,
+    Follow,
+    Mixing,
+    Opaque,
+    Pointwise,
+    Regroup,
+    Select,
+    Take,
+)
+
+Mask = NDArray[np.bool_]
+Masks = tuple[Mask, ...]  # one per axis
+
+
+@dataclass
+class Liveness:
+    """Kept channels per node and axis; what each user reads of each operand; group plans."""
+
+    forms: Forms
+    kept: dict[fx.Node, Masks] = field(default_factory=dict)
+    groups: dict[fx.Node, GroupPlan] = field(default_factory=dict)
+    readers: dict[fx.Node, list[tuple[fx.Node, Masks]]] = field(default_factory=dict)
+
+    def reads(self, node: fx.Node, operand: fx.Node, masks: Masks) -> None:
+        """Record that `node` reads these channels of `operand`."""
+        if all(m.any() for m in masks):
+            self.readers.setdefault(operand, []).append((node, masks))
+            _require(self, operand, masks)
+
+
+def full(shape: tuple[int, ...]) -> Masks:
+    """Everything of a value."""
+    return tuple(np.ones(n, dtype=bool) for n in shape)
+
+
+def liveness(forms: Forms) -> Liveness:
+    """The live channels of every node of the program."""
+    live = Liveness(forms)
+    facts, program = forms.facts, forms.facts.program
+    output = program.graph.output_node()
+    for node in program.output_nodes:
+        live.reads(output, node, full(facts.shape(node)))
+    for node in reversed(list(program.graph.nodes)):
+        if node.op == "output":
+            continue
+        if node.op == "placeholder":
+            live.kept[node] = full(facts.shape(node))
+        elif node in live.kept and node.op == "call_function":
+            _visit(node, live)
+        elif _is_size(node, live):
+            _keep_for_size(node, live)
+    return live
+
+
+def _is_size(node: fx.Node, live: Liveness) -> bool:
+    return node.op == "call_function" and live.forms.facts.at[node].shape is None
+
+
+def _keep_for_size(node: fx.Node, live: Liveness) -> None:
+    """A size read off a tensor needs the tensor, but only one channel of it."""
+    for operand in tensor_operands(node):
+        if live.forms.facts.is_tensor(operand) and operand not in live.kept:
+            if live.forms.facts.at[node].size is None:  # several outputs: an opaque op's tuple
+                _require_whole(live, node, operand)
+                continue
+            shape = live.forms.facts.shape(operand)
+            masks = tuple(
+                np.ones(n, dtype=bool) if dyn else np.arange(n) == 0
+                for n, dyn in zip(shape, live.forms.facts.dynamic(operand), strict=True)
+            )
+            live.kept[operand] = masks
+
+
+def _require_whole(live: Liveness, node: fx.Node, operand: fx.Node) -> None:
+    live.reads(node, operand, full(live.forms.facts.shape(operand)))
+
+
+def _require(live: Liveness, node: fx.Node, masks: Masks) -> None:
+    """Mark channels of `node` as needed, except those that are known constants."""
+    form = live.forms.form.get(node)
+    if form is not None and not form.gains and form.axis is not None:
+        wanted = masks[form.axis] & ~form.constant
+        if not wanted.any():
+            if not _sizes_known(node, live):
+                wanted = np.arange(len(wanted)) == int(np.argmax(masks[form.axis]))
+            else:
+                live.kept.setdefault(node, tuple(np.zeros_like(m) for m in masks))
+                return
+        masks = (*masks[: form.axis], wanted, *masks[form.axis + 1 :])
+    dynamic = live.forms.facts.dynamic(node)
+    masks = tuple(np.ones_like(m) if d else m for m, d in zip(masks, dynamic, strict=True))
+    before = live.kept.get(node)
+    live.kept[node] = (
+        masks if before is None else tuple(a | b for a, b in zip(before, masks, strict=True))
+    )
+
+
+def _sizes_known(node: fx.Node, live: Liveness) -> bool:
+    """Whether every dynamic axis of the node has the size of some axis of an input."""
+    facts = live.forms.facts
+    return all(
+        input_axis(facts.at[node].dims[a], facts.at_other[node].dims[a], live) is not None
+        for a, dynamic in enumerate(facts.dynamic(node))
+        if dynamic
+    )
+
+
+def input_axis(size: int, other: int, live: Liveness) -> tuple[fx.Node, int] | None:
+    """An input and its axis that has this size at both settings of the dynamic sizes."""
+    facts = live.forms.facts
+    for node in facts.program.placeholders:
+        for axis, pair in enumerate(zip(facts.at[node].dims, facts.at_other[node].dims, strict=True)):
+            if pair == (size, other) and facts.dynamic(node)[axis]:
+                return node, axis
+    return None
+
+
+def _visit(node: fx.Node, live: Liveness) -> None:
+    kept = live.kept[node]
+    if not all(m.any() for m in kept):
+        return
+    facts, relation = live.forms.facts, live.forms.relations[node]
+    if live.forms.gains(node):
+        _visit_form(node, live.forms.form[node], kept, live)
+        return
+    if isinstance(relation, Select):
+        relation = relation.written
+    if isinstance(relation, Pointwise):
+        kept = live.kept[node] = _whole(kept, relation.fixed)
+        for follow in relation.operands:
+            live.reads(node, follow.node, followed(follow, kept, facts.shape(follow.node)))
+    elif isinstance(relation, Mixing):
+        _visit_mixing(node, relation, live)
+    elif isinstance(relation, Concat):
+        for operand, masks in pieces_of(relation, kept, live):
+            live.reads(node, operand, masks)
+    elif isinstance(relation, Take):
+        live.reads(node, relation.x, taken(relation, kept, facts.shape(relation.x)))
+    elif isinstance(relation, Regroup):
+        kept = live.kept[node] = _rectangular(relation, node, kept, live)
+        live.reads(node, relation.x, regrouped(relation, node, kept, live))
+    elif isinstance(relation, Blocks):
+        kept = live.kept[node] = _whole(_in_blocks(relation, kept), relation.fixed)
+        live.reads(node, relation.x, blocks_of(relation, kept, facts.shape(relation.x)))
+        for param in relation.params:
+            live.reads(node, param, (kept[relation.axis],))
+    else:
+        assert isinstance(relation, Opaque)
+        live.kept[node] = full(facts.shape(node))
+        for operand in tensor_operands(node):
+            if facts.is_tensor(operand):
+                _require_whole(live, node, operand)
+            else:
+                _require_tuple(operand, live)
+
+
+def _require_tuple(node: fx.Node, live: Liveness) -> None:
+    for operand in tensor_operands(node):
+        if live.forms.facts.is_tensor(operand):
+            _require_whole(live, node, operand)
+
+
+def _visit_form(node: fx.Node, form: Form, kept: Masks, live: Liveness) -> None:
+    form = lifted(form, node, live)
+    assert form.axis is not None
+    for piece in form.pieces:
+        masks = read_by(piece.index, piece.coefficient != 0, form.axis, kept, piece.source, live)
+        live.reads(node, piece.source, masks)
+
+
+def lifted(form: Form, node: fx.Node, live: Liveness) -> Form:
+    """The form along a definite axis."""
+    if form.axis is not None:
+        return form
+    dynamic = live.forms.facts.dynamic(node)
+    axis = next((a for a, d in enumerate(dynamic) if not d), 0)
+    return form.lift(axis, live.forms.facts.shape(node)[axis])
+
+
+def read_by(
+    index: NDArray[np.int64], used: Mask, axis: int, kept: Masks, source: fx.Node, live: Liveness
+) -> Masks:
+    """The channels of `source` that a form reads for the kept channels of its node."""
+    mask = np.zeros(live.forms.facts.shape(source)[axis], dtype=bool)
+    mask[index[kept[axis] & used]] = True
+    return (*kept[:axis], mask, *kept[axis + 1 :])
+
+
+def _whole(kept: Masks, fixed: frozenset[int]) -> Masks:
+    return tuple(np.ones_like(m) if a in fixed else m for a, m in enumerate(kept))
+
+
+def followed(follow: Follow, kept: Masks, shape: tuple[int, ...]) -> Masks:
+    """What an operand that follows the output contributes to the kept channels."""
+    return tuple(
+        np.ones(n, dtype=bool) if a is None else kept[a]
+        for a, n in zip(follow.axes, shape, strict=True)
+    )
+
+
+def _visit_mixing(node: fx.Node, relation: Mixing, live: Liveness) -> None:
+    facts, forms = live.forms.facts, live.forms
+    kept = live.kept[node] = _whole(live.kept[node], relation.fixed)
+    matrix = effective(relation, forms)
+    if relation.groups > 1 and matrix is not None:
+        plan = live.groups[node] = plan_groups(matrix, kept[relation.out_axis], relation.groups)
+        rows, columns = plan.rows_mask, plan.columns_mask
+    elif relation.groups > 1:
+        rows = np.ones_like(kept[relation.out_axis])
+        columns = np.ones(facts.shape(relation.x.node)[relation.x_axis], dtype=bool)
+    else:
+        rows = kept[relation.out_axis]
+        columns = live_inputs(relation, forms) if matrix is None else matrix[rows].any(axis=0)
+    kept = (*kept[: relation.out_axis], rows, *kept[relation.out_axis + 1 :])
+    live.kept[node] = kept
+    live.reads(node, relation.x.node, mixed_input(relation, kept, columns, live))
+    live.reads(node, relation.weight.node, mixed_weight(relation, kept, columns, live))
+    if relation.bias is not None:
+        live.reads(node, relation.bias, (rows,))
+
+
+def mixed_input(relation: Mixing, kept: Masks, columns: Mask, live: Liveness) -> Masks:
+    """The channels of x that a contraction reads."""
+    masks = list(followed(relation.x, kept, live.forms.facts.shape(relation.x.node)))
+    masks[relation.x_axis] = columns
+    return tuple(masks)
+
+
+def mixed_weight(relation: Mixing, kept: Masks, columns: Mask, live: Liveness) -> Masks:
+    """The part of the weight that a contraction reads; with groups, see `GroupPlan`."""
+    masks = list(followed(relation.weight, kept, live.forms.facts.shape(relation.weight.node)))
+    if relation.groups == 1:
+        masks[relation.w_out] = kept[relation.out_axis]
+        masks[relation.w_in] = columns
+    return tuple(masks)
+
+
+def pieces_of(relation: Concat, kept: Masks, live: Liveness) -> list[tuple[fx.Node, Masks]]:
+    """What a concatenation reads of each operand."""
+    start, found = 0, []
+    for operand in relation.operands:
+        width = live.forms.facts.shape(operand)[relation.axis]
+        part = kept[relation.axis][start : start + width]
+        found.append((operand, (*kept[: relation.axis], part, *kept[relation.axis + 1 :])))
+        start += width
+    return found
+
+
+def taken(relation: Take, kept: Masks, shape: tuple[int, ...]) -> Masks:
+    """What a take reads of its operand."""
+    mask = np.zeros(shape[relation.axis], dtype=bool)
+    wanted = relation.index if relation.drops else relation.index[kept[relation.axis]]
+    mask[wanted[wanted >= 0]] = True
+    rest = kept[relation.axis :] if relation.drops else kept[relation.axis + 1 :]
+    return (*kept[: relation.axis], mask, *rest)
+
+
+def _rectangular(relation: Regroup, node: fx.Node, kept: Masks, live: Liveness) -> Masks:
+    """Widen merged axes so that what is kept stays a rectangle before the merge."""
+    facts, result = live.forms.facts, list(kept)
+    before = facts.shape(relation.x)
+    for into, out in relation.groups:
+        whole = (
+            any(facts.dynamic(relation.x)[a] for a in into)
+            or any(facts.dynamic(node)[a] for a in out)
+            or (len(into) != 1 and len(out) != 1)
+        )
+        if whole:
+            for a in out:
+                result[a] = np.ones_like(result[a])
+        elif len(out) == 1 and len(into) > 1:
+            box = result[out[0]].reshape([before[a] for a in into])
+            sides = [box.any(axis=tuple(b for b in range(box.ndim) if b != a))
+                     for a in range(box.ndim)]  # fmt: skip
+            result[out[0]] = _outer(sides)
+    return tuple(result)
+
+
+def _outer(sides: list[Mask]) -> Mask:
+    box = np.ones((1,), dtype=bool)
+    for side in sides:
+        box = np.logical_and.outer(box, side).reshape(-1)
+    return box
+
+
+def regrouped(relation: Regroup, node: fx.Node, kept: Masks, live: Liveness) -> Masks:
+    """What a reshape reads of its operand, for rectangular kept channels."""
+    before = live.forms.facts.shape(relation.x)
+    masks = list(full(before))
+    for into, out in relation.groups:
+        if len(into) == 1 and out:
+            masks[into[0]] = _outer([kept[a] for a in out])
+        elif len(out) == 1 and into:
+            box = kept[out[0]].reshape([before[a] for a in into])
+            for i, a in enumerate(into):
+                masks[a] = box.any(axis=tuple(b for b in range(box.ndim) if b != i))
+    return tuple(masks)
+
+
+def _in_blocks(relation: Blocks, kept: Masks) -> Masks:
+    blocks = kept[relation.axis].reshape(-1, relation.out_block).any(axis=1)
+    whole = np.repeat(blocks, relation.out_block)
+    return (*kept[: relation.axis], whole, *kept[relation.axis + 1 :])
+
+
+def blocks_of(relation: Blocks, kept: Masks, shape: tuple[int, ...]) -> Masks:
+    """What a block-wise op reads of its operand."""
+    blocks = kept[relation.axis].reshape(-1, relation.out_block).any(axis=1)
+    masks = [np.ones(n, dtype=bool) if a in relation.fixed else kept[a]
+             for a, n in enumerate(shape)]  # fmt: skip
+    masks[relation.axis] = np.repeat(blocks, relation.in_block)
+    return tuple(masks)

@@ -1,0 +1,35 @@
+"""What igc knows of each ATen op: one small rule per op, one file per family.
+
+A rule returns a `Relation` (data); `rule_of` looks it up. An op without a rule is `Opaque`.
+"""
+
+from __future__ import annotations
+
+from torch import fx
+
+from igc.ops import attention, conv, linear, norm, pointwise, pool, reduce, select, shape
+from igc.ops.facts import Facts, Rule
+from igc.ops.relations import Opaque, Relation
+
+TABLE: dict[str, Rule] = {
+    **pointwise.RULES,
+    **select.RULES,
+    **conv.RULES,
+    **linear.RULES,
+    **norm.RULES,
+    **pool.RULES,
+    **reduce.RULES,
+    **shape.RULES,
+    **attention.RULES,
+}
+
+
+def relation(node: fx.Node, facts: Facts) -> Relation:
+    """The relation between the node's output channels and its operands'."""
+    if not facts.is_tensor(node):
+        return Opaque("several outputs")
+    rule = TABLE.get(str(node.target))
+    return rule(node, facts) if rule is not None else Opaque()
+
+
+__all__ = ["TABLE", "Facts", "Rule", "relation"]

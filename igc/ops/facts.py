@@ -1,0 +1,86 @@
+"""What a rule may ask about a node's operands: shapes, dynamic axes, constant values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from igc.analysis.shapes import Value, other_sizes, shapes
+from igc.graph import Program
+from igc.ops.relations import Follow, Relation
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Shapes of every value at two settings of the dynamic sizes, and the program's constants."""
+
+    program: Program
+    at: dict[fx.Node, Value]
+    at_other: dict[fx.Node, Value]
+    _dynamic: dict[fx.Node, tuple[bool, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(program: Program) -> Facts:
+        """The facts of a program: two runs on meta tensors."""
+        at = shapes(program)
+        return Facts(program, at, shapes(program, other_sizes(program)) if program.sizes else at)
+
+    def shape(self, node: fx.Node) -> tuple[int, ...]:
+        """The shape at the example's sizes."""
+        return self.at[node].dims
+
+    def is_tensor(self, node: object) -> bool:
+        """Whether the node's value is one tensor."""
+        return isinstance(node, fx.Node) and self.at[node].shape is not None
+
+    def dynamic(self, node: fx.Node) -> tuple[bool, ...]:
+        """For each axis, whether its size depends on the inputs' sizes."""
+        known = self._dynamic.get(node)
+        if known is None:
+            pairs = zip(self.at[node].dims, self.at_other[node].dims, strict=True)
+            known = self._dynamic[node] = tuple(a != b for a, b in pairs)
+        return known
+
+    def constant(self, node: object) -> Tensor | None:
+        """The tensor of a constant node, `None` for anything else."""
+        if isinstance(node, fx.Node) and node.op == "get_attr":
+            return self.program.constants[str(node.target)]
+        return None
+
+    def follow(self, node: fx.Node, out: tuple[int, ...]) -> Follow:
+        """The operand aligned with an output shape as broadcasting does."""
+        shape = self.shape(node)
+        offset = len(out) - len(shape)
+        return Follow(
+            node,
+            tuple(None if n == 1 and out[i + offset] != 1 else i + offset
+                  for i, n in enumerate(shape)),
+        )  # fmt: skip
+
+
+Rule = Callable[[fx.Node, Facts], Relation]
+
+
+def tensor_args(node: fx.Node, facts: Facts) -> list[fx.Node]:
+    """The tensor operands of a node, in order of appearance, repeats kept."""
+    found: list[fx.Node] = []
+    fx.map_arg((node.args, node.kwargs), lambda n: found.append(n) or n)  # type: ignore[func-returns-value]
+    return [n for n in found if facts.is_tensor(n)]
+
+
+def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
+    """An argument by position or name, as the schema gives it, with its default."""
+    if len(node.args) > position:
+        return node.args[position]
+    if name in node.kwargs:
+        return node.kwargs[name]
+    target = node.target
+    if default is None and isinstance(target, torch._ops.OpOverload):
+        arguments = target._schema.arguments
+        if position < len(arguments) and arguments[position].has_default_value():
+            return arguments[position].default_value
+    return default

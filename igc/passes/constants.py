@@ -1,0 +1,74 @@
+"""Constants of a program under construction: sliced, added, each with its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from igc.analysis.groups import GroupPlan
+from igc.graph import Origin, Program
+
+Numbers = NDArray[np.int64]
+
+
+class ConstantPool:
+    """The constants of the program being built, starting from those of `program`."""
+
+    def __init__(self, program: Program) -> None:
+        """Start with every constant of `program`; what the new graph does not name is dropped."""
+        self.values: dict[str, Tensor] = dict(program.constants)
+        self.origins: dict[str, Origin] = dict(program.origins)
+        self._made: dict[tuple[str, tuple[bytes | None, ...]], str] = {}
+
+    def origin(self, name: str) -> Origin:
+        """Where a constant came from; by default from itself."""
+        return self.origins.get(name, Origin(name))
+
+    def sliced(self, name: str, index: Sequence[Numbers | None]) -> str:
+        """The name of `name[index]`, one index per axis, `None` meaning all of it."""
+        value = self.values[name]
+        picks = [
+            None if i is None or (len(i) == n and bool((i == np.arange(n)).all())) else i
+            for i, n in zip(index, value.shape, strict=True)
+        ]
+        if all(p is None for p in picks):
+            return name
+        key = (name, tuple(None if p is None else p.tobytes() for p in picks))
+        if key not in self._made:
+            for axis, pick in enumerate(picks):
+                if pick is not None:
+                    value = value.index_select(axis, torch.from_numpy(pick))
+            self._made[key] = self.add(name, value.contiguous(), self._compose(name, picks))
+        return self._made[key]
+
+    def _compose(self, name: str, picks: Sequence[Numbers | None]) -> Origin:
+        before = self.origin(name)
+        if before.transform:
+            return Origin(name, (), "slice", (before.source,))
+        old = before.index or (None,) * len(picks)
+        new = tuple(
+            o if p is None else tuple(int(i) for i in p) if o is None else tuple(o[i] for i in p)
+            for o, p in zip(old, picks, strict=True)
+        )
+        return Origin(before.source, new)
+
+    def group_origin(self, name: str, plan: GroupPlan) -> Origin:
+        """The origin of a grouped kernel cut by `plan`: rows and columns group by group."""
+        rows = tuple(int(i) for i in plan.rows.reshape(-1))
+        columns = tuple(int(i) for i in plan.columns.reshape(-1))
+        return Origin(self.origin(name).source, (rows, columns), "slice groups")
+
+    def add(self, name: str, value: Tensor, origin: Origin | None = None) -> str:
+        """A new constant under `name` or, where that is taken, `name` with a number."""
+        base, number = name.partition("~")[0], 0
+        fresh = base
+        while fresh in self.values:
+            number += 1
+            fresh = f"{base}~{number}"
+        self.values[fresh] = value
+        self.origins[fresh] = origin or Origin("", (), "computed")
+        return fresh

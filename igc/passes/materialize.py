@@ -1,0 +1,140 @@
+"""Compute a value from its form: copies by concatenate and gather, mixes by multiply and add.
+
+    J = cat(psi, phi_1 .. phi_T)      one gather per branch, in natural channel order
+    mixed channels: w_1 * gather(J) + w_2 * gather(J) + ...   only where the operands differ
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from igc.analysis.forms import Form, Piece
+from igc.analysis.liveness import Masks
+
+if TYPE_CHECKING:
+    from igc.passes.slice import _Slicer
+
+aten = torch.ops.aten
+Numbers = NDArray[np.int64]
+
+
+def materialize(slicer: _Slicer, node: fx.Node, form: Form, masks: Masks) -> fx.Node:
+    """The masked channels of `node`, built from the sources of its form."""
+    assert form.axis is not None
+    wanted = np.flatnonzero(masks[form.axis])
+    pieces = [Piece(p.source, p.index[wanted], p.coefficient[wanted]) for p in form.pieces]
+    pieces = [p for p in pieces if p.coefficient.any()]
+    part = Form(form.axis, tuple(pieces), form.shift[wanted], form.written[wanted])
+    return _Maker(slicer, node, part, masks).run()
+
+
+class _Maker:
+    def __init__(self, slicer: _Slicer, node: fx.Node, form: Form, masks: Masks) -> None:
+        assert form.axis is not None
+        self.slicer, self.node, self.form, self.masks = slicer, node, form, masks
+        self.axis: int = form.axis
+        self.meta: dict[str, Any] = node.meta
+        self.size = len(form.shift)
+
+    def run(self) -> fx.Node:
+        constant, copies = self.form.constant, self.form.copies
+        mixed = ~(constant | copies)
+        if mixed.all():
+            return self.mix(np.flatnonzero(mixed))
+        parts: list[tuple[fx.Node, int]] = []
+        part = np.zeros(self.size, dtype=np.int64)
+        at = np.zeros(self.size, dtype=np.int64)
+        for piece in self.form.pieces:
+            mine = copies & (piece.coefficient != 0)
+            if mine.any():
+                self._add(parts, part, at, mine, *self.source(piece, mine))
+        if mixed.any():
+            channels = np.flatnonzero(mixed)
+            self._add(parts, part, at, mixed, self.mix(channels), np.arange(len(channels)), len(channels))
+        if constant.any():
+            values, inverse = np.unique(self.form.shift[constant], return_inverse=True)
+            self._add(parts, part, at, constant, self.fill(values), inverse, len(values))
+        return self.slicer.build.gather(self.meta, self.axis, parts, part, at)
+
+    @staticmethod
+    def _add(parts: list[tuple[fx.Node, int]], part: Numbers, at: Numbers,
+             mine: NDArray[np.bool_], node: fx.Node, where: Numbers, width: int) -> None:  # fmt: skip
+        part[mine] = len(parts)
+        at[mine] = where
+        parts.append((node, width))
+
+    def source(self, piece: Piece, mine: NDArray[np.bool_]) -> tuple[fx.Node, Numbers, int]:
+        """A source cut like this node on the other axes, whole along the form's axis."""
+        kept = self.slicer.live.kept[piece.source][self.axis]
+        masks = (*self.masks[: self.axis], kept, *self.masks[self.axis + 1 :])
+        node = self.slicer.cut(piece.source, masks)
+        position = np.cumsum(kept) - 1
+        return node, position[piece.index[mine]], int(kept.sum())
+
+    def mix(self, channels: Numbers) -> fx.Node:
+        """The sum of terms for these channels."""
+        total: fx.Node | None = None
+        for slot in _slots([p for p in self.form.pieces if p.coefficient[channels].any()], channels):
+            term = self._slot(slot, channels)
+            total = term if total is None else self.call(aten.add.Tensor, total, term)
+        shift = self.form.shift[channels]
+        assert total is not None
+        if shift.any():
+            total = self.call(aten.add.Tensor, total, self.vector(shift))
+        return total
+
+    def _slot(self, slot: list[Piece], channels: Numbers) -> fx.Node:
+        part = np.zeros(len(channels), dtype=np.int64)
+        at = np.zeros(len(channels), dtype=np.int64)
+        weight = np.zeros(len(channels))
+        parts: list[tuple[fx.Node, int]] = []
+        for piece in slot:
+            mine = piece.coefficient[channels] != 0
+            picked = np.zeros(self.size, dtype=bool)
+            picked[channels[mine]] = True
+            self._add(parts, part, at, mine, *self.source(piece, picked))
+            weight[mine] = piece.coefficient[channels][mine]
+        node = self.slicer.build.gather(self.meta, self.axis, parts, part, at)
+        if bool((weight == 1).all()):
+            return node
+        return self.call(aten.mul.Tensor, node, self.vector(weight))
+
+    def call(self, target: Any, *args: Any) -> fx.Node:
+        return self.slicer.build.call(self.meta, target, *args)
+
+    def vector(self, values: NDArray[np.float64]) -> fx.Node:
+        """One number per channel, shaped to broadcast along the form's axis."""
+        shape = [1] * len(self.masks)
+        shape[self.axis] = len(values)
+        # Kept in float64: emission rounds once, to the network's own type.
+        tensor = torch.from_numpy(np.array(values, dtype=np.float64)).reshape(shape)
+        return self.slicer.build.constant(self.meta, "coefficient", tensor)
+
+    def fill(self, values: NDArray[np.float64]) -> fx.Node:
+        """Channels that hold one number each, at the size of this node."""
+        dynamic = self.slicer.facts.dynamic(self.node)
+        sizes: list[Any] = [
+            self.slicer.size(self.node, a) if dynamic[a] else int(m.sum())
+            for a, m in enumerate(self.masks)
+        ]
+        sizes[self.axis] = len(values)
+        return self.call(aten.expand.default, self.vector(values), sizes)
+
+
+def _slots(pieces: list[Piece], channels: Numbers) -> list[list[Piece]]:
+    """Pieces packed so that each channel takes at most one of a slot; whole pieces stay alone."""
+    slots: list[tuple[NDArray[np.bool_], list[Piece]]] = []
+    for piece in pieces:
+        mine = piece.coefficient[channels] != 0
+        for i, (taken, members) in enumerate(slots):
+            if not (taken & mine).any():
+                slots[i] = (taken | mine, [*members, piece])
+                break
+        else:
+            slots.append((mine, [piece]))
+    return [members for _, members in slots]
