@@ -85,31 +85,29 @@ def example_inputs(shapes: Sequence[InputShape] | None) -> tuple[Tensor, ...] | 
 
 
 def load_network(
-    checkpoint: Path, model: str | None, *, needs_inputs: bool, has_inputs: bool = False
+    path: Path, model: str | None, *, needs_inputs: bool, has_inputs: bool = False
 ) -> nn.Module:
     """Returns the network in eval mode: from an igc file, or a state_dict file plus `model`.
 
     Raises BadInput when the two do not fit, and, if `needs_inputs`, when the file cannot tell
     the input shapes and none were given.
     """
-    require_file(checkpoint)
+    require_file(path)
     import igc
-    from igc.checkpoint import build_model, is_igc_file, load_into
+    from igc import checkpoint
     from igc.errors import BadInput
 
-    if is_igc_file(checkpoint):
+    if checkpoint.is_igc_file(path):
         if model is not None:
-            raise BadInput(f"{checkpoint} carries its own network; leave out --model")
-        return igc.load(checkpoint)
+            raise BadInput(f"{path} carries its own network; leave out --model")
+        return igc.load(path)
     if model is None:
         raise BadInput(
-            f"{checkpoint} was not written by igc.save; if it is a state_dict, name the function "
+            f"{path} was not written by igc.save; if it is a state_dict, name the function "
             "that builds its network with --model FILE.py:factory"
         )
     if needs_inputs and not has_inputs:
-        raise BadInput(
-            f"{checkpoint} does not tell the input's shape; give it with --input 1x3x224x224"
-        )
-    network = build_model(model)
-    load_into(network, checkpoint)
+        raise BadInput(f"{path} does not tell the input's shape; give it with --input 1x3x224x224")
+    network = checkpoint.build_model(model)
+    checkpoint.load_into(network, path)
     return network.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +49,6 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.fixture
 def checkpoints(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     """A stand-in for igc.checkpoint whose answers a test may change."""
-    fake = types.ModuleType("igc.checkpoint")
-    fake.is_igc_file = lambda path: True  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "igc.checkpoint", fake)
-    return fake  # type: ignore[return-value]
+    fake = types.SimpleNamespace(is_igc_file=lambda path: True)
+    monkeypatch.setattr(igc, "checkpoint", fake, raising=False)
+    return fake

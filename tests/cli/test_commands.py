@@ -1,0 +1,251 @@
+"""What each command does with the library's answers: files, streams, exit codes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from igc.errors import BadInput
+from igc.verifying.check import Check, Leg, group
+
+
+def check(passed: bool) -> Check:
+    leg = Leg("seg", "float64", "as given", 0.0 if passed else math.inf, 1.0, 1e-10, "by rule")
+    return Check("reference", "candidate", group([leg]))
+
+
+class Costs:
+    """A report with next to nothing in it."""
+
+    def __init__(self, macs: int = 1000, params: int = 10) -> None:
+        self.values = {"total": {"macs": macs, "params": params}}
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.values
+
+    def to_json(self) -> str:
+        return json.dumps(self.values)
+
+    def to_html(self) -> str:
+        return "<p>costs</p>"
+
+    def to_markdown(self) -> str:
+        return "# costs"
+
+    def to_csv(self) -> str:
+        return "layer,macs"
+
+
+class Static(nn.Module):
+    """Stands for what igc.compile returns."""
+
+    def save(self, path: Path) -> None:
+        path.write_text("saved")
+
+    def export(self, folder: Path) -> None:
+        Path(folder).mkdir(exist_ok=True)
+        (Path(folder) / "net.py").write_text("source")
+
+
+@pytest.fixture
+def ckpt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gated.pt").write_bytes(b"checkpoint")
+    return tmp_path / "gated.pt"
+
+
+@pytest.fixture
+def engine(library, checkpoints) -> dict[str, Any]:
+    """A library in which everything works; records what it was called with."""
+    seen: dict[str, Any] = {"verified": []}
+
+    def compile_(network: nn.Module, inputs: Any = None, tasks: Any = None) -> Static:
+        print("chatter of a library")
+        seen.update(network=network, inputs=inputs, tasks=tasks)
+        return Static()
+
+    def verify(reference: Any, candidate: Any, inputs: Any = None) -> Check:
+        seen["verified"].append(candidate)
+        if isinstance(candidate, Path):
+            assert candidate.read_text() == "onnx"
+        return check(passed=True)
+
+    library(
+        load=lambda path: nn.Identity(),
+        StaticNetwork=Static,
+        compile=compile_,
+        verify=verify,
+        report=lambda reference, static=None: Costs(),
+        export_onnx=lambda static, path: Path(path).write_text("onnx"),
+    )
+    return seen
+
+
+class TestCompile:
+    def test_writes_every_target(self, cli, ckpt, engine) -> None:
+        extra = ["--torch-out", "s.pt", "--source-out", "net", "--report", "r.html"]
+        done = cli("compile", ckpt, "--out", "m.onnx", "--tasks", "b,a", *extra)
+        assert done.code == 0, done.err
+        assert sorted(os.listdir()) == ["gated.pt", "m.onnx", "net", "r.html", "s.pt"]
+        assert Path("m.onnx").read_text() == "onnx"
+        assert Path("s.pt").read_text() == "saved"
+        assert Path("r.html").read_text() == "<p>costs</p>"
+        assert Path("net/net.py").read_text() == "source"
+        assert engine["tasks"] == ("b", "a")
+        assert engine["inputs"] is None
+        assert len(engine["verified"]) == 2
+        for name in ("m.onnx", "s.pt", "net", "r.html"):
+            assert name in done.out
+
+    @pytest.mark.parametrize("suffix", [".md", ".csv", ".json", ".html"])
+    def test_report_format_follows_the_suffix(self, cli, ckpt, engine, suffix) -> None:
+        assert cli("compile", ckpt, "--out", "m.onnx", "--report", f"r{suffix}").code == 0
+        text = Path(f"r{suffix}").read_text()
+        starts = {".md": "# costs", ".csv": "layer,", ".json": "{", ".html": "<p>"}
+        assert text.startswith(starts[suffix])
+
+    def test_json_is_one_object_and_nothing_else(self, cli, ckpt, engine) -> None:
+        done = cli("compile", ckpt, "--out", "m.onnx", "--json")
+        values = json.loads(done.out)
+        assert values["passed"] is True
+        assert values["written"] == {"--out": "m.onnx"}
+        assert values["report"]["total"]["macs"] == 1000
+        assert values["verify"]["onnx"]["candidate"] == "m.onnx"
+        assert values["verify"]["static"]["outputs"]["seg"]["passed"] is True
+        assert "chatter" in done.err
+
+    def test_no_verify(self, cli, ckpt, engine) -> None:
+        done = cli("compile", ckpt, "--out", "m.onnx", "--no-verify", "--json")
+        assert done.code == 0
+        assert engine["verified"] == []
+        assert json.loads(done.out)["verify"] is None
+        assert "not verified" in cli("compile", ckpt, "--out", "m.onnx", "--no-verify").out
+
+    def test_inputs_are_made_as_typed(self, cli, ckpt, engine) -> None:
+        shapes = ["--input", "2x3x4", "--input", "1x5:int64", "--input", "1:bool"]
+        assert cli("compile", ckpt, "--out", "m.onnx", *shapes).code == 0
+        image, ids, flag = engine["inputs"]
+        assert (image.shape, image.dtype) == ((2, 3, 4), torch.float32)
+        assert (ids.shape, ids.dtype) == ((1, 5), torch.int64)
+        assert set(ids.flatten().tolist()) <= {0, 1}
+        assert (flag.shape, flag.dtype) == ((1,), torch.bool)
+
+    @pytest.mark.parametrize("wrong", ["static", "onnx"])
+    def test_a_mismatch_writes_nothing(self, cli, ckpt, engine, library, wrong) -> None:
+        Path("m.onnx").write_text("older and good")
+
+        def verify(reference: Any, candidate: Any, inputs: Any = None) -> Check:
+            return check(passed=isinstance(candidate, Path) != (wrong == "onnx"))
+
+        library(verify=verify)
+        targets = ["--out", "m.onnx", "--torch-out", "s.pt", "--source-out", "net"]
+        done = cli("compile", ckpt, *targets, "--json")
+        assert done.code == 1
+        assert "differ, so nothing was written" in done.err
+        values = json.loads(done.out)
+        assert values["passed"] is False
+        assert values["written"] == {}
+        assert values["verify"][wrong]["passed"] is False
+        assert values["verify"][wrong]["outputs"]["seg"]["max_abs"] == "inf"
+        assert sorted(os.listdir()) == ["gated.pt", "m.onnx"]
+        assert Path("m.onnx").read_text() == "older and good"
+
+    def test_a_failure_while_writing_leaves_nothing(self, cli, ckpt, engine, library) -> None:
+        def half(static: nn.Module, path: Path) -> None:
+            Path(path).write_text("half")
+            raise BadInput("no room left; free some")
+
+        library(export_onnx=half)
+        Path("m.onnx").write_text("older and good")
+        done = cli("compile", ckpt, "--out", "m.onnx")
+        assert (done.code, done.err.splitlines()[-1]) == (2, "igc: no room left; free some")
+        assert sorted(os.listdir()) == ["gated.pt", "m.onnx"]
+        assert Path("m.onnx").read_text() == "older and good"
+
+
+class TestNetworks:
+    def test_state_dict_needs_a_model(self, cli, ckpt, engine, checkpoints) -> None:
+        checkpoints.is_igc_file = lambda path: False
+        done = cli("compile", ckpt, "--out", "m.onnx")
+        assert done.code == 2
+        assert "--model FILE.py:factory" in done.err
+
+    def test_state_dict_needs_a_shape(self, cli, ckpt, engine, checkpoints) -> None:
+        checkpoints.is_igc_file = lambda path: False
+        done = cli("compile", ckpt, "--out", "m.onnx", "--model", "nets.py:make")
+        assert done.code == 2
+        assert "--input 1x3x224x224" in done.err
+
+    def test_state_dict(self, cli, ckpt, engine, checkpoints) -> None:
+        network = nn.Dropout()
+        loaded = []
+        checkpoints.is_igc_file = lambda path: False
+        checkpoints.build_model = {"nets.py:make": network}.__getitem__
+        checkpoints.load_into = lambda module, path: loaded.append((module, path))
+        shape = ["--input", "1x3"]
+        done = cli("compile", ckpt, "--out", "m.onnx", "--model", "nets.py:make", *shape)
+        assert done.code == 0, done.err
+        assert engine["network"] is network
+        assert not network.training
+        assert loaded == [(network, ckpt)]
+
+    def test_model_beside_an_igc_file_is_refused(self, cli, ckpt, engine) -> None:
+        done = cli("compile", ckpt, "--out", "m.onnx", "--model", "nets.py:make")
+        assert done.code == 2
+        assert "leave out --model" in done.err
+
+
+class TestVerify:
+    @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+    def test_exit_code(self, cli, ckpt, engine, library, passed, code) -> None:
+        Path("m.onnx").write_text("onnx")
+        library(verify=lambda reference, candidate, inputs=None: check(passed))
+        done = cli("verify", ckpt, "m.onnx")
+        assert done.code == code
+        assert done.out == f"{check(passed)}\n"
+        done = cli("verify", ckpt, "m.onnx", "--json")
+        assert done.code == code
+        assert json.loads(done.out) == check(passed).to_dict()
+
+    def test_arrays(self, cli, ckpt, engine, library) -> None:
+        seen = []
+        library(verify=lambda ref, cand, inputs=None: seen.append(inputs) or check(True))
+        Path("m.onnx").write_text("onnx")
+        first, second = np.arange(6.0).reshape(2, 3), np.array([1, 2])
+        np.savez("d.npz", zebra=first, ant=second)
+        assert cli("verify", ckpt, "m.onnx", "--inputs", "d.npz").code == 0
+        ((one, two),) = seen
+        assert torch.equal(one, torch.from_numpy(first))
+        assert torch.equal(two, torch.from_numpy(second))
+
+    @pytest.mark.parametrize("kind", ["text", "empty", "npy", "objects", "truncated", "none"])
+    def test_bad_arrays(self, cli, ckpt, engine, kind) -> None:
+        Path("m.onnx").write_text("onnx")
+        path = Path("d.npz")
+        if kind == "text":
+            path.write_text("no arrays")
+        elif kind == "empty":
+            path.write_bytes(b"")
+        elif kind == "npy":
+            with path.open("wb") as file:
+                np.save(file, np.ones(3))
+        elif kind == "objects":
+            np.savez(path, a=np.array([{}, object()], dtype=object))
+        elif kind == "truncated":
+            np.savez(path, a=np.ones(1000))
+            path.write_bytes(path.read_bytes()[:2000])
+        else:
+            np.savez(path)
+        done = cli("verify", ckpt, "m.onnx", "--inputs", path)
+        assert done.code == 2
+        assert done.err.startswith("igc: d.npz ")
+        assert done.err.count("\n") == 1
+        assert engine["verified"] == []
