@@ -84,13 +84,10 @@ def example_inputs(shapes: Sequence[InputShape] | None) -> tuple[Tensor, ...] | 
     return tuple(make(shape) for shape in shapes)
 
 
-def load_network(
-    path: Path, model: str | None, *, needs_inputs: bool, has_inputs: bool = False
-) -> nn.Module:
+def load_network(path: Path, model: str | None) -> nn.Module:
     """Returns the network in eval mode: from an igc file, or a state_dict file plus `model`.
 
-    Raises BadInput when the two do not fit, and, if `needs_inputs`, when the file cannot tell
-    the input shapes and none were given.
+    Raises BadInput when the two do not fit.
     """
     require_file(path)
     import igc
@@ -106,8 +103,16 @@ def load_network(
             f"{path} was not written by igc.save; if it is a state_dict, name the function "
             "that builds its network with --model FILE.py:factory"
         )
-    if needs_inputs and not has_inputs:
-        raise BadInput(f"{path} does not tell the input's shape; give it with --input 1x3x224x224")
     network = checkpoint.build_model(model)
     checkpoint.load_into(network, path)
     return network.eval()
+
+
+def require_shapes(path: Path, model: str | None, inputs: tuple[Tensor, ...] | None) -> None:
+    """Raises BadInput when the shapes of the inputs are known neither from `path` nor `inputs`."""
+    require_file(path)
+    from igc import checkpoint
+    from igc.errors import BadInput
+
+    if model is not None and inputs is None and not checkpoint.is_igc_file(path):
+        raise BadInput(f"{path} does not tell its input's shape; give it with --input 1x3x224x224")

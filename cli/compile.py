@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import render
-from .common import example_inputs, load_network, only_results_on_stdout, print_json
-from .options import Checkpoint, Input, Json, Model
-from .parse import TaskNames, parse_tasks
+from .common import example_inputs, load_network, only_results_on_stdout, print_json, require_shapes
+from .options import Checkpoint, Input, Json, Model, Tasks
 
 if TYPE_CHECKING:
     import igc
@@ -51,16 +50,7 @@ def command(
     ],
     model: Model = None,
     shapes: Input = None,
-    tasks: Annotated[
-        TaskNames | None,
-        typer.Option(
-            "--tasks",
-            parser=parse_tasks,
-            metavar="a,b",
-            show_default=False,
-            help="Compile for these tasks alone; what only others need is removed.",
-        ),
-    ] = None,
+    tasks: Tasks = None,
     torch_out: Annotated[
         Path | None,
         typer.Option(
@@ -110,20 +100,21 @@ def command(
     inputs = example_inputs(shapes)
     targets = Targets(out, torch_out, source_out, report)
     _check(targets)
+    require_shapes(checkpoint, model, inputs)
     started = time.perf_counter()
     with only_results_on_stdout():
         import igc
 
-        known = inputs is not None
-        reference = load_network(checkpoint, model, needs_inputs=True, has_inputs=known)
-        static = igc.compile(reference, inputs, tasks=tasks and tasks.names)
+        names = None if tasks is None else tasks.names
+        reference = load_network(checkpoint, model)
+        static = igc.compile(reference, inputs, tasks=names)
         costs = igc.report(reference, static)
         checks: dict[str, igc.Check] = {}
 
         def prove(model_file: Path) -> bool:
             # The first shows that the structure is right, the second that the file is.
-            checks["static"] = igc.verify(reference, static, inputs)
-            check = igc.verify(reference, model_file, inputs)
+            checks["static"] = igc.verify(reference, static, tasks=names)
+            check = igc.verify(reference, model_file, tasks=names)
             checks["onnx"] = replace(check, candidate=str(out))  # model_file is a temporary name
             return all(check.passed for check in checks.values())
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import example_inputs, load_network, only_results_on_stdout, print_json
+from .common import example_inputs, load_network, only_results_on_stdout, print_json, require_shapes
 from .options import Checkpoint, Input, Json, Model
 
 
@@ -34,7 +34,8 @@ def command(
     """
     inputs = example_inputs(shapes)
     with only_results_on_stdout():
-        network = load_network(checkpoint, model, needs_inputs=True, has_inputs=inputs is not None)
+        require_shapes(checkpoint, model, inputs)
+        network = load_network(checkpoint, model)
         import igc
 
         explanation = igc.explain(network, layer)

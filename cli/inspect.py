@@ -17,7 +17,7 @@ def command(checkpoint: Checkpoint, model: Model = None, as_json: Json = False) 
       igc inspect weights.pt --model nets.py:make_net --json
     """
     with only_results_on_stdout():
-        network = load_network(checkpoint, model, needs_inputs=False)
+        network = load_network(checkpoint, model)
         import igc
 
         inspection = igc.inspect(network).to_dict()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .parse import InputShape, parse_input
+from .parse import InputShape, TaskNames, parse_input, parse_tasks
 
 Checkpoint = Annotated[
     Path,
@@ -36,6 +36,16 @@ Input = Annotated[
         show_default=False,
         help="Shape of one network input, batch first, with a type if it is not float32 "
         "(1x16:int64). Once per input, in order. Files written by igc.save know theirs.",
+    ),
+]
+Tasks = Annotated[
+    TaskNames | None,
+    typer.Option(
+        "--tasks",
+        parser=parse_tasks,
+        metavar="a,b",
+        show_default=False,
+        help="These tasks alone; what only others need is left out.",
     ),
 ]
 Json = Annotated[

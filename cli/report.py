@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import render
-from .common import example_inputs, load_network, only_results_on_stdout, require_file
+from .common import (
+    example_inputs,
+    load_network,
+    only_results_on_stdout,
+    require_file,
+    require_shapes,
+)
 from .options import Input, Model
 from .parse import Quantity, parse_quantity
 
@@ -95,8 +101,8 @@ def make_report(path: Path, model: str | None, inputs: tuple[Tensor, ...] | None
 
     if path.suffix == ".onnx":
         return igc.report(path)
-    known = inputs is not None
-    network = load_network(path, model, needs_inputs=True, has_inputs=known)
+    require_shapes(path, model, inputs)
+    network = load_network(path, model)
     if isinstance(network, igc.StaticNetwork):
         return igc.report(network)
     return igc.report(network, igc.compile(network, inputs))
