@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -274,14 +274,25 @@ def _gates(
     module: nn.Module, constants: dict[str, Tensor]
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """Names of the gates and mixes, where the module says which they are (`igc.nn` does)."""
-    describe = getattr(module, "gate_names", None)
-    if describe is None:
+    gates, mixes = getattr(module, "gates", None), getattr(module, "mixes", None)
+    if not isinstance(gates, Mapping | nn.ModuleDict):
         return {}, {}
-    gates, mixes = describe()
-    return (
-        {layer: {t: n for t, n in by.items() if n in constants} for layer, by in gates.items()},
-        {layer: n for layer, n in mixes.items() if n in constants},
-    )
+    names = {id(p): n for n, p in module.named_parameters() if n in constants}
+    found = {
+        layer: {
+            task: names[id(gate.alpha)]
+            for task, gate in by.items()
+            if id(getattr(gate, "alpha", None)) in names
+        }
+        for layer, by in gates.items()
+        if isinstance(by, Mapping | nn.ModuleDict)
+    }
+    mixed = {
+        layer: names[id(mix.beta)]
+        for layer, mix in (mixes.items() if isinstance(mixes, Mapping | nn.ModuleDict) else ())
+        if id(getattr(mix, "beta", None)) in names
+    }
+    return found, mixed
 
 
 def _tidy(program: Program) -> Program:

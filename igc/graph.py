@@ -82,6 +82,17 @@ class Program:
             origins={k: v for k, v in known.items() if k in used},
         )
 
+    def constant(self, name: str) -> Tensor:
+        """A constant as the program computes with it.
+
+        Folded constants are stored in float64, whatever the network's type: they are rounded once,
+        here or when the static network is emitted.
+        """
+        value = self.constants[name]
+        origin = self.origins.get(name)
+        folded = origin is not None and bool(origin.transform)
+        return cast_to(value, self.dtype) if folded else value
+
     @property
     def placeholders(self) -> list[fx.Node]:
         """The input nodes, in order."""
@@ -176,12 +187,12 @@ def execute(
         if node.op == "placeholder":
             value: Any = cast_to(next(feed), dtype)
         elif node.op == "get_attr":
-            value = program.constants[str(node.target)]
             if device is not None and str(device) == "meta":
-                kept = cast_dtype(value.dtype, dtype)
-                value = torch.empty_strided(value.shape, value.stride(), dtype=kept, device="meta")
+                value = _on_meta(program, str(node.target), dtype)
+            elif dtype is not None:
+                value = cast_to(program.constants[str(node.target)], dtype)
             else:
-                value = cast_to(value, dtype)
+                value = program.constant(str(node.target))
         elif node.op == "output":
             result = [values[n] if isinstance(n, fx.Node) else n for n in node.args[0]]  # type: ignore[union-attr]
             break
@@ -196,6 +207,13 @@ def execute(
         for operand in dying.get(node, ()):
             values.pop(operand, None)
     return result
+
+
+def _on_meta(program: Program, name: str, dtype: torch.dtype | None) -> Tensor:
+    value, origin = program.constants[name], program.origins.get(name)
+    folded = origin is not None and bool(origin.transform)
+    kept = cast_dtype(value.dtype, dtype or (program.dtype if folded else None))
+    return torch.empty_strided(value.shape, value.stride(), dtype=kept, device="meta")
 
 
 def cast_dtype(dtype: torch.dtype, to: torch.dtype | None) -> torch.dtype:

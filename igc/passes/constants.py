@@ -28,6 +28,11 @@ class ConstantPool:
         """Where a constant came from; by default from itself."""
         return self.origins.get(name, Origin(name))
 
+    def sources(self, name: str) -> tuple[str, ...]:
+        """The checkpoint tensors that a constant was computed from."""
+        origin = self.origin(name)
+        return origin.parts or (origin.source,)
+
     def sliced(self, name: str, index: Sequence[Numbers | None]) -> str:
         """The name of `name[index]`, one index per axis, `None` meaning all of it."""
         value = self.values[name]
@@ -48,7 +53,8 @@ class ConstantPool:
     def _compose(self, name: str, picks: Sequence[Numbers | None]) -> Origin:
         before = self.origin(name)
         if before.transform:
-            return Origin(name, (), "slice", (before.source,))
+            index = tuple(None if p is None else tuple(int(i) for i in p) for p in picks)
+            return Origin(before.source, index, before.transform + ", slice", self.sources(name))
         old = before.index or (None,) * len(picks)
         new = tuple(
             o if p is None else tuple(int(i) for i in p) if o is None else tuple(o[i] for i in p)

@@ -1,0 +1,71 @@
+"""igc compiles trained gated multi-task networks into plain static ones and proves them equal.
+
+    static = igc.compile("gated.pt")               # or igc.compile(module, example_inputs)
+    igc.export_onnx(static, "model.onnx")
+    print(igc.verify("gated.pt", "model.onnx"))
+
+The names below are the public interface; they are imported when first used, so that
+`import igc` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from igc.version import __version__
+
+if TYPE_CHECKING:
+    from igc.checkpoint import load as load
+    from igc.checkpoint import save as save
+    from igc.compile import compile as compile
+    from igc.emit import StaticNetwork as StaticNetwork
+    from igc.emit import export_onnx as export_onnx
+    from igc.explain import explain as explain
+    from igc.inspection import inspect as inspect
+    from igc.nn import gate as gate
+    from igc.nn import sparsity_loss as sparsity_loss
+    from igc.report import report as report
+    from igc.verifying import verify as verify
+
+_HOMES = {
+    "StaticNetwork": "igc.emit",
+    "compile": "igc.compile",
+    "explain": "igc.explain",
+    "export_onnx": "igc.emit",
+    "gate": "igc.nn",
+    "inspect": "igc.inspection",
+    "load": "igc.checkpoint",
+    "report": "igc.report",
+    "save": "igc.checkpoint",
+    "sparsity_loss": "igc.nn",
+    "verify": "igc.verifying",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'igc' has no attribute '{name}'")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
+
+class _Package(ModuleType):
+    """Importing the submodule `igc.compile` must not hide the function `igc.compile`."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,108 @@
+"""The story of igc on one screen: load, capture, run the passes, emit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from igc.analysis.gates import refuse_open_questions
+from igc.capture import Example, capture
+from igc.emit import StaticNetwork, emit
+from igc.errors import BadInput
+from igc.graph import Program
+from igc.passes import PIPELINE, Pass, Record, run_passes
+
+Source = nn.Module | Program | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """All that compiling made: the gated program, the static one, the module, the record."""
+
+    gated: Program
+    program: Program
+    static: StaticNetwork
+    record: Record
+
+
+def compile(  # noqa: A001  # the public name is igc.compile
+    module_or_path: Source,
+    example_inputs: Example | None = None,
+    tasks: Sequence[str] | None = None,
+) -> StaticNetwork:
+    """Returns the plain static network that computes what the gated one computes.
+
+    `module_or_path` is any module (its evaluation mode is compiled; it is left as it was) or the
+    path of a file that `igc.save` wrote. `example_inputs`, a tensor or a tuple of tensors, is
+    needed for a module. `tasks` keeps only these outputs. The result takes the same inputs and
+    returns the same structure, in the same dtype.
+
+    Raises `BadInput` (a network torch cannot export, wrong inputs, unknown tasks),
+    `BadCheckpoint` (a bad file) and `Refused` (a gate that is not a constant).
+    """
+    return compilation(module_or_path, example_inputs, tasks).static
+
+
+def compilation(
+    module_or_path: Source,
+    example_inputs: Example | None = None,
+    tasks: Sequence[str] | None = None,
+) -> Compilation:
+    """As `compile`, with the programs before and after and the record of the passes."""
+    gated = program_of(module_or_path, example_inputs)
+    if tasks is not None:
+        gated = only(gated, tasks)
+    program, record = compile_program(gated)
+    return Compilation(gated, program, emit(program), record)
+
+
+def compile_program(
+    gated: Program, pipeline: tuple[Pass, ...] = PIPELINE
+) -> tuple[Program, Record]:
+    """The static program of a gated one, and the record of the passes."""
+    record = Record()
+    refuse_open_questions(gated)
+    return run_passes(gated, record, pipeline), record
+
+
+def program_of(source: Source, example_inputs: Example | None = None) -> Program:
+    """The captured program of a module, a program or a path."""
+    if isinstance(source, Program):
+        return source
+    if isinstance(source, nn.Module):
+        own = getattr(source, "to_program", None)
+        if own is not None and example_inputs is None:
+            program: Program = own()
+            return program
+        if example_inputs is None:
+            raise BadInput(
+                "igc.compile: a module needs example_inputs, a tensor or tuple of tensors"
+            )
+        return capture(source, example_inputs)
+    from igc.checkpoint import load_program
+
+    return load_program(source)
+
+
+def only(program: Program, tasks: Sequence[str]) -> Program:
+    """The program with only the outputs of `tasks`, in the order given."""
+    unknown = [t for t in tasks if t not in program.outputs]
+    if unknown or not tasks:
+        raise BadInput(
+            f"tasks: no output named {', '.join(map(repr, unknown)) or '(none given)'}; "
+            f"the network has {', '.join(program.outputs)}"
+        )
+    nodes = dict(zip(program.outputs, program.output_nodes, strict=True))
+    graph = program.graph.__class__()
+    env = {}
+    for node in program.graph.nodes:
+        if node.op != "output":
+            env[node] = graph.node_copy(node, env.__getitem__)
+    graph.output([env[nodes[t]] for t in tasks])
+    spec = pytree.tree_structure(dict.fromkeys(tasks, 0))
+    cut = program.with_graph(graph, program.constants)
+    return replace(cut, outputs=tuple(tasks), out_spec=spec)

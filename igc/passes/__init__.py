@@ -1,0 +1,94 @@
+"""The pipeline: one literal tuple of passes and the one loop that runs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from igc.analysis.shapes import other_sizes, shapes
+from igc.errors import LintError
+from igc.graph import Program
+from igc.passes.batchnorm import FoldBatchNorm
+from igc.passes.cleanup import MergeDuplicates, RemoveDeadNodes
+from igc.passes.fold import FoldConstants
+from igc.passes.layout import ChooseLayout
+from igc.passes.record import Record, Remark, Row
+from igc.passes.slice import SliceChannels
+
+
+class Pass(Protocol):
+    """program -> program; the same object means "no change"."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+
+    def __call__(self, program: Program, record: Record) -> Program:
+        """The rewritten program."""
+
+
+PIPELINE: tuple[Pass, ...] = (
+    FoldConstants(),
+    SliceChannels(),
+    SliceChannels(),
+    FoldBatchNorm(),
+    MergeDuplicates(),
+    ChooseLayout(),
+    RemoveDeadNodes(),
+)
+
+
+def run_passes(
+    program: Program,
+    record: Record,
+    pipeline: tuple[Pass, ...] = PIPELINE,
+    after: Callable[[Pass, Program], None] | None = None,
+    stop_after: str | None = None,
+) -> Program:
+    """The program after all passes; each result is linted, recorded and shown to `after`."""
+    for each in pipeline:
+        started = time.perf_counter()
+        result = each(program, record)
+        changed = result is not program
+        if changed:
+            lint(result, each.name)
+        program = result
+        record.rows.append(
+            Row(
+                each.name,
+                len(program.graph.nodes),
+                sum(c.numel() for c in program.constants.values()),
+                time.perf_counter() - started,
+                changed,
+            )
+        )
+        if after is not None:
+            after(each, program)
+        if stop_after == each.name:
+            break
+    return program
+
+
+def lint(program: Program, after: str) -> None:
+    """Raise `LintError` unless the program is well-formed at two settings of its sizes."""
+    named = {str(n.target) for n in program.graph.nodes if n.op == "get_attr"}
+    missing = named - set(program.constants)
+    if missing:
+        raise LintError(f"after '{after}': constants {sorted(missing)} are missing")
+    if len(program.output_nodes) != len(program.outputs):
+        raise LintError(f"after '{after}': {len(program.output_nodes)} outputs are left")
+    try:
+        program.graph.lint()
+        facts = shapes(program)
+        if program.sizes:
+            shapes(program, other_sizes(program))
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        raise LintError(f"after '{after}': the graph does not run: {line}") from error
+    for name, node in zip(program.outputs, program.output_nodes, strict=True):
+        if facts[node].shape is None:
+            raise LintError(f"after '{after}': output '{name}' is not a tensor")
+
+
+__all__ = ["PIPELINE", "Pass", "Record", "Remark", "Row", "lint", "run_passes"]

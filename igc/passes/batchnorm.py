@@ -1,0 +1,143 @@
+"""FoldBatchNorm: a batch norm right after a convolution or linear becomes part of its weights.
+
+    w' = w * s      b' = (b - mean) * s + beta      s = gamma / sqrt(var + eps)
+
+Computed in float64 and rounded once, when the static network is emitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx
+
+from igc.graph import Origin, Program, copy_node
+from igc.ops import Facts, relation
+from igc.ops.relations import Mixing
+from igc.passes.constants import ConstantPool
+from igc.passes.rebuild import Builder
+from igc.passes.record import Record
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class FoldBatchNorm:
+    """Fold every batch norm whose operand is a convolution or linear that nothing else reads."""
+
+    name: str = "fold batch norm"
+
+    def __call__(self, program: Program, record: Record) -> Program:
+        """The program with fewer batch norms; the same object where none could be folded."""
+        facts = Facts.of(program)
+        folds = {}
+        for node in program.graph.nodes:
+            if node.target is aten.batch_norm.default:
+                producer = _producer(node, facts, record)
+                if producer is not None:
+                    folds[producer] = node
+        return _Folder(program, facts).run(folds) if folds else program
+
+
+def _producer(node: fx.Node, facts: Facts, record: Record) -> fx.Node | None:
+    x = cast("fx.Node", node.args[0])
+    if bool(node.args[5]):
+        record.declined(node, "batch norm uses the batch's own statistics")
+        return None
+    rel = relation(x, facts) if x.op == "call_function" else None
+    if not isinstance(rel, Mixing) or rel.out_axis != 1 or str(x.target) == "aten.bmm.default":
+        record.declined(node, "batch norm is not right after a convolution or linear")
+        return None
+    if len(x.users) > 1:
+        record.declined(node, "the convolution's output is also read without the batch norm")
+        return None
+    if facts.constant(rel.weight.node) is None or (
+        rel.bias is not None and facts.constant(rel.bias) is None
+    ):
+        record.declined(node, "the weight before the batch norm is computed from the input")
+        return None
+    return x
+
+
+class _Folder:
+    def __init__(self, program: Program, facts: Facts) -> None:
+        self.program, self.facts = program, facts
+        self.pool = ConstantPool(program)
+        self.build = Builder(self.pool)
+
+    def run(self, folds: dict[fx.Node, fx.Node]) -> Program:
+        env: dict[fx.Node, Any] = {}
+        norms = {norm: producer for producer, norm in folds.items()}
+        for node in self.program.graph.nodes:
+            if node in norms:
+                env[node] = env[norms[node]]
+            elif node in folds:
+                env[node] = self.fold(node, folds[node], env)
+            elif node.op == "get_attr":
+                env[node] = self.build.attr(str(node.target), node.meta)
+            else:
+                env[node] = copy_node(self.build.graph, node, env.__getitem__)
+        self.build.graph.eliminate_dead_code(
+            is_impure_node=lambda n: n.op in ("placeholder", "output")
+        )
+        return self.program.with_graph(self.build.graph, self.pool.values, self.pool.origins)
+
+    def fold(self, node: fx.Node, norm: fx.Node, env: dict[fx.Node, Any]) -> fx.Node:
+        rel = relation(node, self.facts)
+        assert isinstance(rel, Mixing)
+        scale, shift = self.affine(norm)
+        weight_name = str(rel.weight.node.target)
+        weight = self.pool.values[weight_name].double()
+        new = weight * _along(scale, weight, rel)
+        bias = self.double(rel.bias)
+        new_bias = shift if bias is None else bias * scale + shift
+        parts = tuple(str(a.target) for a in norm.args[1:5] if isinstance(a, fx.Node))
+        bias_name = weight_name.rpartition(".")[0] + ".bias" if rel.bias is None else str(rel.bias.target)
+        w = self.pool.add(weight_name, new, self.origin(weight_name, parts))
+        b = self.pool.add(bias_name.lstrip("."), new_bias, self.origin(bias_name, (weight_name, *parts)))
+        args = list(node.args)
+        args[args.index(rel.weight.node)] = self.build.attr(w, node.meta)
+        if node.target is aten.addmm.default:
+            args[0] = self.build.attr(b, node.meta)
+        elif len(args) > 2:
+            args[2] = self.build.attr(b, node.meta)
+        else:
+            args.append(self.build.attr(b, node.meta))
+        look = lambda n: env.get(n, n)  # noqa: E731  # map_arg wants a callable
+        result = self.build.graph.create_node(
+            "call_function", node.target, fx.map_arg(tuple(args), look),
+            fx.map_arg(node.kwargs, look), name=node.name,
+        )  # fmt: skip
+        # The node now computes what the batch norm computed.
+        result.meta = {**node.meta, **{k: norm.meta[k] for k in ("source", "kept") if k in norm.meta}}
+        return result
+
+    def origin(self, name: str, parts: tuple[str, ...]) -> Origin:
+        before = self.pool.origin(name)
+        sources = tuple(dict.fromkeys(s for p in (name, *parts) for s in self.pool.sources(p)))
+        return Origin(before.source, before.index, "fold batch norm", sources)
+
+    def double(self, node: Any) -> Tensor | None:
+        return self.pool.values[str(node.target)].double() if isinstance(node, fx.Node) else None
+
+    def affine(self, norm: fx.Node) -> tuple[Tensor, Tensor]:
+        weight, bias, mean, var = (self.double(a) for a in norm.args[1:5])
+        assert mean is not None and var is not None
+        scale = (var + float(cast("float", norm.args[7]))).rsqrt()
+        if weight is not None:
+            scale = scale * weight
+        shift = -mean * scale
+        return scale, shift if bias is None else shift + bias
+
+
+def _along(scale: Tensor, weight: Tensor, rel: Mixing) -> Tensor:
+    """The scale shaped to multiply the weight's output channels."""
+    shape = [1] * weight.ndim
+    if not rel.transposed or rel.groups == 1:
+        shape[rel.w_out] = -1
+        return scale.reshape(shape)
+    per_in = weight.shape[0] // rel.groups
+    grouped = scale.reshape(rel.groups, 1, -1).expand(-1, per_in, -1)
+    return grouped.reshape(weight.shape[0], weight.shape[1], *shape[2:])

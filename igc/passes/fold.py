@@ -1,0 +1,100 @@
+"""FoldConstants: evaluate everything that does not depend on the inputs, gates included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from igc.errors import Refused
+from igc.graph import Origin, Program, copy_node, layer_of
+from igc.passes.constants import ConstantPool
+from igc.passes.rebuild import Builder
+from igc.passes.record import Record
+
+LARGEST_GROWTH = 1 << 20  # elements that folding may add: an expanded constant is not folded
+# Ops that decide: what is computed from their results is a hard gate.
+DECISIONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "round", "sign", "floor", "ceil",
+                       "heaviside", "argmax", "one_hot", "scatter", "where"})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FoldConstants:
+    """Every node whose operands are all constants becomes a constant."""
+
+    name: str = "fold constants"
+
+    def __call__(self, program: Program, record: Record) -> Program:
+        """The folded program; the same object where there was nothing to fold."""
+        pool = ConstantPool(program)
+        build = Builder(pool)
+        env: dict[fx.Node, Any] = {}
+        hard: set[str] = set()
+        folded = False
+        for node in program.graph.nodes:
+            if node.op == "get_attr":
+                env[node] = build.attr(str(node.target), node.meta)
+            elif (value := _evaluate(node, env, pool, program)) is not None:
+                name, decided = _store(node, value, env, pool, hard)
+                if decided:
+                    hard.add(name)
+                env[node] = build.attr(name, node.meta)
+                folded = True
+            else:
+                env[node] = copy_node(build.graph, node, env.__getitem__)
+        if not folded:
+            return program
+        build.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
+        return program.with_graph(build.graph, pool.values, pool.origins)
+
+
+def _evaluate(
+    node: fx.Node, env: dict[fx.Node, Any], pool: ConstantPool, program: Program
+) -> Tensor | None:
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return None
+    if torch.Tag.nondeterministic_seeded in node.target.tags:
+        return None
+    operands = [env[n] for n in node.all_input_nodes]
+    if any(n.op != "get_attr" for n in operands):
+        return None
+    elements = sum(pool.values[str(n.target)].numel() for n in operands)
+    look = lambda n: pool.values[str(env[n].target)]  # noqa: E731  # map_arg wants a callable
+    args, kwargs = fx.map_arg((node.args, node.kwargs), look)
+    try:
+        with torch.no_grad():
+            value = node.target(*args, **kwargs)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise Refused(f"layer '{layer_of(node)}': constant {node.target} fails: {first}") from error
+    if not isinstance(value, Tensor) or value.numel() > elements + LARGEST_GROWTH:
+        return None
+    return value.contiguous()
+
+
+def _store(
+    node: fx.Node, value: Tensor, env: dict[fx.Node, Any], pool: ConstantPool, hard: set[str]
+) -> tuple[str, bool]:
+    parts = [str(env[n].target) for n in node.all_input_nodes]
+    decided = any(p in hard for p in parts) or str(node.target).split(".")[1] in DECISIONS
+    if decided:
+        value = snap(value)
+    base = max(parts, key=lambda p: pool.values[p].numel(), default="constant")
+    sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
+    return pool.add(base, value, Origin(base.partition("~")[0], (), f"fold {node.target}", sources)), decided
+
+
+def snap(value: Tensor) -> Tensor:
+    """A hard gate within a few roundings of 0 and 1, at exactly 0 and 1.
+
+    A straight-through gate written `hard - soft + soft` yields 0.99999994 for an open channel,
+    and its complement 6e-8: a rounding, not a decision to mix.
+    """
+    if not value.dtype.is_floating_point or not value.numel():
+        return value
+    nearest = value.round()
+    near = (value - nearest).abs() <= 4 * torch.finfo(value.dtype).eps
+    binary = (nearest == 0) | (nearest == 1)
+    return nearest if bool((near & binary).all()) else value
