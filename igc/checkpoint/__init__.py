@@ -1,0 +1,18 @@
+"""Safe, code-free save and load of networks, and of the weights of networks built elsewhere."""
+
+from igc.checkpoint.load import check_finite, check_gates, is_igc_file, load, load_program
+from igc.checkpoint.store import save, save_program
+from igc.checkpoint.weights import build_model, load_into, read_state_dict
+
+__all__ = [
+    "build_model",
+    "check_finite",
+    "check_gates",
+    "is_igc_file",
+    "load",
+    "load_into",
+    "load_program",
+    "read_state_dict",
+    "save",
+    "save_program",
+]

@@ -1,0 +1,206 @@
+"""Reading a checkpoint: nothing in it is trusted, nothing in it is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from igc.checkpoint.archive import CHUNK, open_archive, regular_file
+from igc.checkpoint.scan import scan
+from igc.errors import BadCheckpoint, BadInput
+from igc.graph import Program
+from igc.network import BUFFER, FROZEN, PARAMETER, GatedGraph
+from igc.serialize import from_data
+from igc.serialize.fields import record, show, table
+
+FORMAT = "igc"
+VERSION = 1
+MAX_TEXT = 64 << 20
+MAX_PICKLE = MAX_TEXT + (32 << 20)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a checkpoint holds: the program, all tensors, and what each was in the module."""
+
+    kind: str
+    program: Program
+    tensors: dict[str, Tensor]
+    state: dict[str, str]
+
+
+def load(path: str | os.PathLike[str]) -> nn.Module:
+    """The network in a file that `igc.save` or `StaticNetwork.save` wrote, as an `nn.Module`.
+
+    A gated one is an `igc.network.GatedGraph`, a static one a `StaticNetwork`. The user's code is
+    neither needed nor run. Weights are mapped from the file and copied when first written to.
+    Raises `BadInput` for a path that cannot be read and `BadCheckpoint` for a file that is
+    damaged, foreign or unsafe; a gate that is NaN is one.
+    """
+    stored = read(path)
+    if stored.kind == "static":
+        from igc.emit import emit
+
+        network: nn.Module = emit(stored.program)
+        return network
+    return GatedGraph(stored.program, stored.tensors, stored.state)
+
+
+def load_program(path: str | os.PathLike[str]) -> Program:
+    """The program in a file that igc wrote; `note["source_sha256"]` is the hash of the file.
+
+    Raises like `load`.
+    """
+    return read(path).program
+
+
+def is_igc_file(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a checkpoint in igc's format, of any version; its content may be bad."""
+    try:
+        found = read_archive(regular_file(path))
+    except BadInput:
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT
+
+
+def read(path: str | os.PathLike[str]) -> Stored:
+    """Everything in a checkpoint; raises like `load`."""
+    file = regular_file(path)
+    try:
+        payload = read_archive(file)
+        data, state = read_header(payload)
+        tensors = payload["tensors"]
+        program = from_data(data, tensors)
+        check_gates(program)
+        for name in tensors:
+            if name not in state and name not in program.constants:
+                raise BadCheckpoint(f"it holds a tensor that nothing uses, {show(name)}")
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"cannot load {file}: {error}") from None
+    noted = {**program.note, "source_sha256": sha256(file)}
+    return Stored(payload["kind"], replace(program, note=noted), tensors, state)
+
+
+def read_archive(path: Path) -> Any:
+    """What `torch.load` returns for the file, after all checks; tensors are memory-mapped."""
+    archive = open_archive(path, MAX_PICKLE)
+    scan(archive.pickle)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch.load raises every kind there is for a crafted file
+        reason = " ".join(ascii(str(error))[1:-1].split())[:160]
+        raise BadCheckpoint(f"it is damaged: {reason or type(error).__name__}") from None
+    archive.check_unchanged()
+    return found
+
+
+def read_header(payload: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """The program as plain data, and what each tensor was in the user's module."""
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise BadCheckpoint(
+            "it holds no igc network; if it is a state_dict, say which network it is for: "
+            "--model FILE.py:factory"
+        )
+    version = payload.get("version")
+    if version != VERSION:
+        raise BadCheckpoint(
+            f"it is in version {show(version)} of the format, this igc reads {VERSION}; update igc"
+        )
+    record(payload, "the file", ("format", "version", "kind", "program", "tensors"))
+    if payload["kind"] not in ("gated", "static"):
+        raise BadCheckpoint(f"it holds a network of an unknown kind, {show(payload['kind'])}")
+    for name, tensor in table(payload["tensors"], "the tensors").items():
+        check_tensor(tensor, name)
+    header = record(_json(payload["program"]), "the program", ("program", "state"))
+    state = table(header["state"], "the state")
+    for name, kind in state.items():
+        if name not in payload["tensors"]:
+            raise BadCheckpoint(f"the state names {show(name)}, which the file lacks")
+        if kind not in (PARAMETER, FROZEN, BUFFER):
+            raise BadCheckpoint(f"the state calls {show(name)} a {show(kind)}")
+        dtype = payload["tensors"][name].dtype
+        if kind != BUFFER and not (dtype.is_floating_point or dtype.is_complex):
+            raise BadCheckpoint(f"the state calls {show(name)} a parameter, but it is {dtype}")
+    return header["program"], state
+
+
+def _json(text: Any) -> Any:
+    if not isinstance(text, str) or len(text) > MAX_TEXT:
+        raise BadCheckpoint(f"the program is {show(text)}, expected JSON of at most 64 MiB")
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"a bare {constant}")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = ascii(str(error))[1:-1][:120]
+        raise BadCheckpoint(f"the program is no proper JSON: {reason}") from None
+
+
+def check_tensor(tensor: Any, name: str) -> None:
+    """Raises `BadCheckpoint` unless it is an ordinary tensor that lies in the file in full."""
+    if type(tensor) not in (Tensor, nn.Parameter):
+        raise BadCheckpoint(f"{show(name)} is a {type(tensor).__name__}, expected a tensor")
+    plain = (
+        tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
+    )
+    if not plain:
+        raise BadCheckpoint(f"the tensor {show(name)} is of an unsupported kind")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise BadCheckpoint(
+            f"the tensor {show(name)} has the shape {tuple(tensor.shape)}, more than the file holds"
+        )
+
+
+def check_gates(program: Program) -> None:
+    """Raises `BadCheckpoint`, naming layer and task, if a gate is NaN: neither open nor closed."""
+    for layer, by_task in program.gates.items():
+        for task, name in by_task.items():
+            bad = int(torch.isnan(program.constants[name]).sum())
+            if bad:
+                raise BadCheckpoint(
+                    f"the gate of layer {show(layer)}, task {show(task)} is NaN in {bad} of "
+                    f"{program.constants[name].numel()} channels; train it again"
+                )
+
+
+def check_finite(program: Program) -> list[str]:
+    """One line for every tensor of the program that holds NaN or infinite values."""
+    return [line for name, t in program.constants.items() if (line := _not_finite(name, t))]
+
+
+def _not_finite(name: str, tensor: Tensor) -> str:
+    if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
+        return ""
+    nan, inf = int(torch.isnan(tensor).sum()), int(torch.isinf(tensor).sum())
+    found = [f"{n} {what}" for n, what in ((nan, "NaN"), (inf, "infinite")) if n]
+    return f"{name}: {' and '.join(found)} of {tensor.numel()} values" if found else ""
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def state_tensors(found: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """A state_dict's entries, each checked to be a tensor."""
+    for name, tensor in found.items():
+        if not isinstance(name, str):
+            raise BadCheckpoint(f"a key is {show(name)}, expected names of tensors")
+        check_tensor(tensor, name)
+    return dict(found)
