@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 from torch import Tensor, fx, nn
 
 from igc.nn.kinds import (
     ACTIVATIONS,
     ADDS,
-    CHANNEL_NORMS,
+    BATCH_NORMS,
     CONV_CALLS,
     CONVS,
     LAST_NORMS,
@@ -23,6 +24,7 @@ from igc.nn.kinds import (
 from igc.nn.trace import VALUE, Traced
 
 # Modules and calls whose output has the channels of their first input, on the same axis.
+POOL_NAMES = ("max", "avg", "adaptive_avg", "adaptive_max")
 POOLS = tuple(
     getattr(nn, f"{kind}Pool{n}d")
     for kind in ("Max", "Avg", "AdaptiveAvg", "AdaptiveMax")
@@ -30,13 +32,12 @@ POOLS = tuple(
 )
 DROPOUTS = (nn.modules.dropout._DropoutNd,)
 KEEPING = (*ACTIVATIONS, *POOLS, *DROPOUTS, nn.Identity, nn.LocalResponseNorm, nn.Upsample)
-KEEPING_NAMES = set(
-    "sub mul truediv div dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout "
-    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
-    "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-    "adaptive_max_pool3d interpolate batch_norm instance_norm group_norm layer_norm rms_norm "
-    "contiguous".split()
-)
+KEEPING_NAMES = {
+    *("sub", "mul", "truediv", "div", "contiguous", "interpolate"),
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
+    *("batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm"),
+    *(f"{kind}_pool{n}d" for kind in POOL_NAMES for n in (1, 2, 3)),
+}
 
 Layout = tuple[int, int]  # channels, axis
 
@@ -61,9 +62,7 @@ def layout(traced: Traced, node: fx.Node) -> Layout | None:
     return int(shape[axis]), axis
 
 
-def _from_layer(
-    traced: Traced, node: fx.Node, seen: dict[fx.Node, Layout | None]
-) -> Layout | None:
+def _from_layer(traced: Traced, node: fx.Node, seen: dict[fx.Node, Layout | None]) -> Layout | None:
     if node not in seen:
         seen[node] = None
         seen[node] = _own(traced, node) or _inherited(traced, node, seen)
@@ -72,18 +71,19 @@ def _from_layer(
 
 def _own(traced: Traced, node: fx.Node) -> Layout | None:
     """The layout that the layer itself states."""
-    module = module_of(traced.root, node)
-    match module:
-        case _ if isinstance(module, CONVS):
-            return module.out_channels, 1
-        case _ if isinstance(module, LINEARS):
-            return module.out_features, -1
-        case _ if isinstance(module, CHANNEL_NORMS):
-            return getattr(module, "num_features", None) or module.num_channels, 1
-        case _ if isinstance(module, LAST_NORMS):
-            return module.normalized_shape[-1], -1
-        case nn.Embedding() | nn.EmbeddingBag():
-            return module.embedding_dim, -1
+    module: Any = module_of(traced.root, node)
+    if isinstance(module, CONVS):
+        return module.out_channels, 1
+    if isinstance(module, LINEARS):
+        return module.out_features, -1
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels, 1
+    if isinstance(module, BATCH_NORMS):
+        return module.num_features, 1
+    if isinstance(module, LAST_NORMS):
+        return module.normalized_shape[-1], -1
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return module.embedding_dim, -1
     if node.op != "call_function":
         return None
     weight = weight_shape(traced.root, node)
@@ -97,9 +97,7 @@ def _own(traced: Traced, node: fx.Node) -> Layout | None:
     return (weight[0], -1) if node.target in LINEAR_CALLS else None
 
 
-def _inherited(
-    traced: Traced, node: fx.Node, seen: dict[fx.Node, Layout | None]
-) -> Layout | None:
+def _inherited(traced: Traced, node: fx.Node, seen: dict[fx.Node, Layout | None]) -> Layout | None:
     """The layout of the widest input (the others broadcast), for ops that keep their channels."""
     if node.op == "call_function" and node.target is operator.getitem:
         source = node.args[0]

@@ -63,4 +63,5 @@ def _check(backbone: object, heads: object) -> None:
         if task == SHARED:
             raise BadInput(f"no task can be named '{SHARED}': that is the shared branch")
         if not isinstance(head, nn.Module):
-            raise BadInput(f"the head of task '{task}' must be an nn.Module, not {type(head).__name__}")
+            kind = type(head).__name__
+            raise BadInput(f"the head of task '{task}' must be an nn.Module, not {kind}")

@@ -32,7 +32,7 @@ IN_PLACE_OPERATORS: dict[Any, Any] = {
 
 
 def remove_in_place(traced: Traced) -> None:
-    """Rewrites `traced.graph`: every in-place op becomes its twin, and later readers read its result.
+    """Rewrites `traced.graph`: in-place ops become their twins, and later readers read the result.
 
     Raises BadInput, naming the module, for an in-place op that has no twin.
     """
@@ -42,16 +42,15 @@ def remove_in_place(traced: Traced) -> None:
             continue
         changed = node.args[0]
         if isinstance(changed, fx.Node):
-            changed.replace_all_uses_with(
-                node, delete_user_cb=lambda user, since=order[node]: order[user] > since
-            )
+            for reader in [user for user in changed.users if order[user] > order[node]]:
+                reader.replace_input_with(changed, node)
 
 
 def disable_in_place(module: nn.Module) -> None:
     """Sets `inplace = False` on every submodule that has the switch (ReLU, Dropout ...)."""
     for child in module.modules():
         if getattr(child, "inplace", None) is True:
-            child.inplace = False
+            vars(child)["inplace"] = False
 
 
 def _made_out_of_place(root: nn.Module, node: fx.Node) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,9 @@ class Gate(nn.Module):
 
     In training the backward pass treats the threshold as the identity (straight-through):
 
-        d/dphi = G * g      d/dpsi = (1 - G) * g      d/dalpha = sum g * (phi - psi) * sigmoid'(alpha)
+        d/dphi   = G * g
+        d/dpsi   = (1 - G) * g
+        d/dalpha = sum g * (phi - psi) * sigmoid'(alpha)      over all axes but the channels'
 
     The forward pass is `torch.where` in both modes, so training and evaluation agree bit for bit.
     Source: InterroGate, equations 2 and 3.
@@ -58,8 +60,8 @@ class Gate(nn.Module):
 
 @torch.fx.wrap
 def _straight_through(task: Tensor, shared: Tensor, probability: Tensor, axis: int) -> Tensor:
-    selected: Tensor = _Select.apply(task, shared, probability, axis)
-    return selected
+    apply: Callable[..., Tensor] = _Select.apply
+    return apply(task, shared, probability, axis)
 
 
 class _Select(torch.autograd.Function):
@@ -103,6 +105,7 @@ def _alpha(channels: int, init: float | Sequence[float] | Tensor) -> Tensor:
     value = torch.as_tensor(init, dtype=torch.get_default_dtype()).detach()
     if value.dim() and value.shape != (channels,):
         raise BadInput(
-            f"gate init has shape {tuple(value.shape)}; give one number or one per channel ({channels})"
+            f"gate init has shape {tuple(value.shape)}: "
+            f"give one number, or one per channel ({channels})"
         )
     return value.expand(channels).clone()

@@ -7,7 +7,6 @@ Every question is answered for both spellings, the module (`nn.Conv2d`) and the 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,26 +15,26 @@ from torch import Tensor, fx, nn
 
 CONVS = (nn.modules.conv._ConvNd,)
 LINEARS = (nn.Linear, nn.Bilinear)
-CHANNEL_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)  # channels on axis 1
+BATCH_NORMS = (nn.modules.batchnorm._NormBase,)  # instance norms too; channels on axis 1
 LAST_NORMS = (nn.LayerNorm, nn.RMSNorm)  # channels on the last axis
-NORMS = (*CHANNEL_NORMS, *LAST_NORMS, nn.LocalResponseNorm)
-ACTIVATIONS = tuple(
-    getattr(nn, name)
-    for name in (
-        "ReLU ReLU6 LeakyReLU PReLU RReLU ELU SELU CELU GELU SiLU Mish Sigmoid LogSigmoid Tanh "
-        "Hardtanh Hardswish Hardsigmoid Hardshrink Softshrink Tanhshrink Softplus Softsign Threshold"
-    ).split()
+NORMS = (*BATCH_NORMS, *LAST_NORMS, nn.GroupNorm, nn.LocalResponseNorm)
+ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU),
+    *(nn.SiLU, nn.Mish, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign),
+    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink),
+    nn.Threshold,
 )
 
-CONV_CALLS = {F.conv1d, F.conv2d, F.conv3d}
-TRANSPOSED_CALLS = {F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
-LINEAR_CALLS = {F.linear, F.bilinear}
+CONV_CALLS: set[Any] = {F.conv1d, F.conv2d, F.conv3d}
+TRANSPOSED_CALLS: set[Any] = {F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
+LINEAR_CALLS: set[Any] = {F.linear, F.bilinear}
 NORM_NAMES = {"batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm"}
-ACTIVATION_NAMES = set(
-    "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish sigmoid logsigmoid tanh "
-    "hardtanh hardswish hardsigmoid hardshrink softshrink tanhshrink softplus softsign threshold "
-    "clamp clamp_min clip".split()
-)
+ACTIVATION_NAMES = {kind.__name__.lower() for kind in ACTIVATIONS} | {
+    "leaky_relu",
+    "clamp",
+    "clamp_min",
+    "clip",
+}
 ADDS: set[Any] = {operator.add, torch.add, "add"}
 
 
@@ -52,18 +51,21 @@ def is_weighted(root: nn.Module, node: fx.Node) -> bool:
 
 
 def is_norm(root: nn.Module, node: fx.Node) -> bool:
+    """Whether the node is a batch, instance, group, layer or RMS norm."""
     return isinstance(module_of(root, node), NORMS) or _name(node) in NORM_NAMES
 
 
 def is_activation(root: nn.Module, node: fx.Node) -> bool:
+    """Whether the node is a pointwise activation (softmax and GLU mix values: they are not)."""
     return isinstance(module_of(root, node), ACTIVATIONS) or _name(node) in ACTIVATION_NAMES
 
 
 def is_add(node: fx.Node) -> bool:
+    """Whether the node is an addition, out of place."""
     return node.op in ("call_function", "call_method") and node.target in ADDS
 
 
-def _calls(node: fx.Node, functions: set[Callable[..., Any]]) -> bool:
+def _calls(node: fx.Node, functions: set[Any]) -> bool:
     return node.op == "call_function" and node.target in functions
 
 
@@ -75,14 +77,13 @@ def _name(node: fx.Node) -> str:
 
 def is_shape(node: fx.Node) -> bool:
     """Whether the node is a size, not a feature: `x.shape`, `x.size(1)`, arithmetic on those."""
-    if node.op == "call_method" and node.target in ("size", "dim", "numel", "nelement", "ndimension"):
-        return True
-    if _calls(node, {getattr}) and node.args[1] in ("shape", "ndim", "dtype", "device"):
-        return True
+    if node.op == "call_method":
+        return node.target in ("size", "dim", "numel", "nelement", "ndimension")
+    if _calls(node, {getattr}):
+        return node.args[1] in ("shape", "ndim", "dtype", "device")
+    arithmetic = getattr(node.target, "__module__", "") == "_operator"  # getitem and // too
     inputs = node.all_input_nodes
-    return node.op == "call_function" and bool(inputs) and all(is_shape(n) for n in inputs) and (
-        node.target is operator.getitem or getattr(node.target, "__module__", "") == "_operator"
-    )
+    return arithmetic and bool(inputs) and all(is_shape(n) for n in inputs)
 
 
 def weight_shape(root: nn.Module, node: fx.Node) -> torch.Size | None:

@@ -11,6 +11,8 @@ from igc.errors import BadInput
 
 MOST_LISTED = 10
 
+Part = tuple[nn.Module, Mapping[str, Any], Collection[str]]
+
 
 def split_head(
     state: Mapping[str, Any], backbone_keys: Collection[str]
@@ -20,16 +22,18 @@ def split_head(
     A key that the backbone has itself is the backbone's, whatever its prefix. When every other
     key starts with `backbone.` (a wrapper with `.backbone` and `.head`), that prefix is dropped.
     """
-    head = {key: v for key, v in state.items() if key.startswith("head.") and key not in backbone_keys}
-    rest = {key: v for key, v in state.items() if key not in head}
-    if rest and all(key.startswith("backbone.") and key not in backbone_keys for key in rest):
+
+    def under(prefix: str, key: str) -> bool:
+        return key.startswith(prefix) and key not in backbone_keys
+
+    head = {key.removeprefix("head."): v for key, v in state.items() if under("head.", key)}
+    rest = {key: v for key, v in state.items() if not under("head.", key)}
+    if rest and all(under("backbone.", key) for key in rest):
         rest = {key.removeprefix("backbone."): v for key, v in rest.items()}
-    return rest, {key.removeprefix("head."): v for key, v in head.items()}
+    return rest, head
 
 
-def load_strictly(
-    parts: Collection[tuple[nn.Module, Mapping[str, Any], Collection[str]]], what: str
-) -> None:
+def load_strictly(parts: Collection[Part], what: str) -> None:
     """Copies each state into its module, or raises BadInput and copies nothing.
 
     `parts`: (module, state, keys that the state may hold in excess). The error lists every
@@ -50,7 +54,9 @@ def load_strictly(
     problems = [
         f"{len(keys)} {kind}: {_list(keys)}"
         for kind, keys in (
-            ("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("mis-shaped", misshaped),
         )
         if keys
     ]

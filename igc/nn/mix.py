@@ -43,7 +43,9 @@ class Mix(nn.Module):
         Raises BadInput when the number of tensors is not `tasks`.
         """
         if len(features) != self.tasks:
-            raise BadInput(f"this mix takes {self.tasks} features, one per task; got {len(features)}")
+            raise BadInput(
+                f"a mix of {self.tasks} tasks takes as many features, not {len(features)}"
+            )
         weights = self.weights
         mixed = per_channel(weights[:, 0], features[0], self.axis) * features[0]
         for t in range(1, self.tasks):

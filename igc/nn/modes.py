@@ -89,14 +89,18 @@ def _merge(training: fx.Graph, evaluation: fx.Graph) -> None:
                     value = training.call_function(by_mode, (flag, value, other))
                 value.meta[PATH] = x.meta.get(PATH, "")
             merged.append(value)
-        leaves = iter(merged)
-        x.args, x.kwargs = map_aggregate((x.args, x.kwargs), lambda _, it=leaves: next(it))
+        x.args, x.kwargs = _with_leaves(x, merged)
 
 
 def _leaves(node: fx.Node) -> list[Any]:
     leaves: list[Any] = []
     map_aggregate((node.args, node.kwargs), leaves.append)
     return leaves
+
+
+def _with_leaves(node: fx.Node, leaves: list[Any]) -> Any:
+    remaining = iter(leaves)
+    return map_aggregate((node.args, node.kwargs), lambda _: next(remaining))
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from igc.errors import BadInput
 from igc.nn.branches import make_branch
 from igc.nn.gate import Gate
 from igc.nn.generated import function_of
-from igc.nn.load import load_strictly, split_head
+from igc.nn.load import Part, load_strictly, split_head
 from igc.nn.mix import Mix
 from igc.nn.named import Named, safe_keys
 from igc.nn.points import Point
@@ -87,7 +87,7 @@ class GatedNetwork(nn.Module):
         if task not in self.tasks:
             raise BadInput(f"unknown task '{task}': this network has {', '.join(self.tasks)}")
         backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
-        parts = [(self.branches[task], backbone, self._backbone_keys)]
+        parts: list[Part] = [(self.branches[task], backbone, self._backbone_keys)]
         if head:
             parts.append((self.heads[task], head, frozenset()))
         load_strictly(parts, f"the branch of task '{task}'")
@@ -100,9 +100,7 @@ class GatedNetwork(nn.Module):
         backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
         unexpected = {f"head.{key}": value for key, value in head.items()}
         state = {**backbone, **unexpected}
-        load_strictly(
-            [(self.branches[SHARED], state, self._backbone_keys)], "the shared branch"
-        )
+        load_strictly([(self.branches[SHARED], state, self._backbone_keys)], "the shared branch")
 
     def gate_parameters(self) -> list[nn.Parameter]:
         """Returns every alpha and beta: the parameters for the gates' own optimiser."""
@@ -113,7 +111,7 @@ class GatedNetwork(nn.Module):
         return [*self.branches.parameters(), *self.heads.parameters()]
 
     def _bind(self) -> None:
-        """Compiles the graph into the forward of a class of its own, where torch.fx looks for it."""
+        """Compiles the graph into forward, in a class of its own: there torch.fx looks for it."""
         self.__class__ = type("GatedNetwork", (GatedNetwork,), {"forward": function_of(self.graph)})
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -121,7 +119,7 @@ class GatedNetwork(nn.Module):
         return _blank, (), self.__dict__
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        self.__dict__.update(state)
         self._bind()
 
 

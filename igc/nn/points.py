@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,9 +88,7 @@ def _follow(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> fx.Node:
 def _blocks(traced: Traced) -> list[Candidate]:
     additions = _residual_additions(traced)
     ends = [_follow(node, lambda n: is_activation(traced.root, n)) for node in additions]
-    found = [
-        (node.meta[PATH] or end.name, end) for node, end in zip(additions, ends, strict=True)
-    ]
+    found = [(node.meta[PATH] or end.name, end) for node, end in zip(additions, ends, strict=True)]
     kinds = {
         type(traced.module(node.meta[PATH]))
         for node, end in zip(additions, ends, strict=True)
@@ -150,13 +148,15 @@ def _by_name(traced: Traced, names: list[str]) -> list[Candidate]:
     return found
 
 
-def _features(results: Iterable[Any]) -> list[fx.Node]:
-    """Returns the features in what a module returned, one list for all its calls."""
-    nodes: list[fx.Node] = []
-    fx.node.map_aggregate(
-        list(results), lambda x: nodes.append(x.node) if isinstance(x, fx.Proxy) else None
-    )
-    return [part for node in nodes for part in _parts(node)]
+def _features(returned: Any) -> list[fx.Node]:
+    """Returns the features in what a module returned, in lists, tuples and dicts too."""
+    if isinstance(returned, fx.Proxy):
+        return _parts(returned.node)
+    if isinstance(returned, Mapping):
+        returned = list(returned.values())
+    if isinstance(returned, list | tuple):
+        return [node for item in returned for node in _features(item)]
+    return []
 
 
 def _parts(node: fx.Node) -> list[fx.Node]:
@@ -181,9 +181,9 @@ def _described(traced: Traced, found: list[Candidate], must_be_read: bool) -> li
         if node in points or (node not in read and not must_be_read):
             continue
         if node not in read:
-            raise BadInput(f"layer '{name}' does not reach the backbone's output: take it out of at=")
+            raise BadInput(f"layer '{name}' does not reach the backbone's output: drop it from at=")
         if node not in gateable:
-            raise BadInput(f"layer '{name}' has nothing to gate: its feature is not learned from the input")
+            raise BadInput(f"layer '{name}' has no feature that depends on the input and a weight")
         shape = layout(traced, node)
         if shape is None or not isinstance(node.meta.get(VALUE, _TENSOR), Tensor):
             raise BadInput(

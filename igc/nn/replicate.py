@@ -113,9 +113,7 @@ class Replication:
             views[SHARED][node] = graph.call_module(f"mixes.{layer}", (gated,))
 
 
-def _copy(
-    graph: fx.Graph, node: fx.Node, branch: str, view: dict[fx.Node, fx.Node]
-) -> fx.Node:
+def _copy(graph: fx.Graph, node: fx.Node, branch: str, view: dict[fx.Node, fx.Node]) -> fx.Node:
     args, kwargs = fx.map_arg((node.args, node.kwargs), view.__getitem__)
     stateful = node.op in ("call_module", "get_attr")
     target: Any = f"branches.{branch}.{node.target}" if stateful else node.target

@@ -8,11 +8,12 @@ shape and a dtype, no data), and where the backbone's Python asks a question of 
 from __future__ import annotations
 
 import inspect
+import operator
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -37,7 +38,9 @@ class Traced:
 
 
 def trace(
-    root: nn.Module, example_inputs: tuple[Any, ...] | None = None, leaves: frozenset[str] = frozenset()
+    root: nn.Module,
+    example_inputs: tuple[Any, ...] | None = None,
+    leaves: frozenset[str] = frozenset(),
 ) -> Traced:
     """Returns the graph of `root.forward`; modules of torch.nn and those in `leaves` stay whole.
 
@@ -142,7 +145,7 @@ class _Tracer(fx.Tracer):
 class _Answering(fx.Proxy):
     """A proxy that answers Python's questions (int, len, iteration) from the example's value."""
 
-    def __getattr__(self, name: str) -> fx.Proxy:
+    def __getattr__(self, name: str) -> Any:
         if callable(getattr(self.node.meta[VALUE], name, None)):
             return super().__getattr__(name)  # a method: becomes one call_method node
         return self.tracer.create_proxy("call_function", getattr, (self, name), {})
@@ -159,7 +162,7 @@ class _Answering(fx.Proxy):
         return len(self.node.meta[VALUE])
 
     def __iter__(self) -> Iterator[fx.Proxy]:
-        return (self[i] for i in range(len(self)))
+        return (operator.getitem(cast(Any, self), i) for i in range(len(self)))
 
 
 def _in_eval(module: nn.Module, args: Any, kwargs: Any) -> Any:
