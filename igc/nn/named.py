@@ -53,7 +53,7 @@ RESERVED = frozenset(dir(Named({}, {})))
 
 
 def safe_keys(names: Iterable[str]) -> dict[str, str]:
-    """Returns name -> key: identifiers, all different, the name itself wherever it can be kept.
+    """Returns name -> key: free of dots, all different, the name itself wherever it can be kept.
 
     Characters other than letters, digits and `_` become `_`, those outside ASCII their code point
     (`uXXXX`). A Python keyword or an attribute of every module ("train") gets a `_` at the end,
@@ -62,8 +62,7 @@ def safe_keys(names: Iterable[str]) -> dict[str, str]:
     key_of: dict[str, str] = {}
     for name in names:
         key = re.sub(r"[^\x00-\x7f]", lambda match: f"u{ord(match[0]):04x}", name)
-        key = re.sub(r"\W", "_", key)
-        key = f"_{key}" if not key or key[0].isdigit() else key
+        key = re.sub(r"\W", "_", key) or "_"
         key = f"{key}_" if keyword.iskeyword(key) or key in RESERVED else key
         key_of[name] = unique(key, set(key_of.values()))
     return key_of
