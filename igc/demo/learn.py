@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from igc.demo.people import People
 
+Logits = dict[str, Tensor]  # task -> (N, classes)
+
 BATCH = 64
 SHIFT = 3  # pixels
 
@@ -35,7 +37,7 @@ def augment(inputs: Tensor, generator: torch.Generator) -> Tensor:
 
 def task_loss(net: nn.Module, inputs: Tensor, labels: dict[str, Tensor]) -> Tensor:
     """Returns the sum over the network's tasks of the cross-entropy, labels smoothed by 0.1."""
-    logits: dict[str, Tensor] = net(inputs)
+    logits: Logits = net(inputs)
     losses = [F.cross_entropy(logits[t], labels[t], label_smoothing=0.1) for t in logits]
     return torch.stack(losses).sum()
 
@@ -96,8 +98,12 @@ def accuracy(net: nn.Module, people: People) -> dict[str, float]:
     """Returns per task the share (0 to 1) of `people` that `net` labels correctly."""
     net.eval()
     starts = range(0, len(people), 256)
-    parts: list[dict[str, Tensor]] = [net(people.inputs[i : i + 256]) for i in starts]
-    logits = {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
+    parts: list[Logits] = [net(people.inputs[i : i + 256]) for i in starts]
+    return score({task: torch.cat([part[task] for part in parts]) for task in parts[0]}, people)
+
+
+def score(logits: Logits, people: People) -> dict[str, float]:
+    """Returns per task the share (0 to 1) of `people` whose largest logit is the true label's."""
     return {
         task: float((scores.argmax(1) == people.labels[task]).double().mean())
         for task, scores in logits.items()

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 import igc
+from igc.demo.learn import Logits, score
 from igc.demo.people import TASKS, People, load, majority
 from igc.errors import BadInput
 from igc.report import Report
 from igc.verifying.check import Check
 
 SHOWN = 8  # pictures
-
-Logits = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def run(out_dir: Path, checkpoint: Path | None = None) -> Demo:
         report = igc.report(checkpoint, static)
     _, held_out = load()
     with torch.no_grad():
-        before: Logits = gated(held_out.inputs)
+        before: Any = gated(held_out.inputs)
     if not isinstance(before, dict) or set(before) != set(TASKS):
         raise BadInput(f"{checkpoint}: not a network of the demo; `igc demo --train` makes one")
     after = predict(onnx, held_out.inputs)
@@ -96,8 +95,8 @@ def run(out_dir: Path, checkpoint: Path | None = None) -> Demo:
         predictions=tuple(_prediction(held_out, after, i) for i in shown),
         accuracy={
             "majority": majority(held_out),
-            "gated": _accuracy(before, held_out),
-            "compiled": _accuracy(after, held_out),
+            "gated": score(before, held_out),
+            "compiled": score(after, held_out),
         },
         held_out=len(held_out),
         differing=sum(int((before[t].argmax(1) != after[t].argmax(1)).sum()) for t in TASKS),
@@ -110,13 +109,6 @@ def predict(onnx: Path, inputs: Tensor) -> Logits:
     names = [output.name for output in session.get_outputs()]
     values = session.run(names, {session.get_inputs()[0].name: inputs.numpy()})
     return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}
-
-
-def _accuracy(logits: Logits, people: People) -> dict[str, float]:
-    return {
-        task: float((logits[task].argmax(1) == people.labels[task]).double().mean())
-        for task in TASKS
-    }
 
 
 def _prediction(people: People, logits: Logits, i: int) -> Prediction:
