@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,28 +19,27 @@ from igc.errors import BadInput
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields an empty temporary file beside `path`, and renames it to `path` on success.
+    """Yields where to write a temporary file, and renames that to `path` on success.
 
-    The temporary name keeps the suffix of `path`, since some writers go by it. When the block
-    raises anything, KeyboardInterrupt and SystemExit included, the temporary file is removed and
-    `path` is left untouched. An existing file hands its permissions on; a symbolic link stays a
-    link, its target is replaced.
+    The temporary file has the name of `path`, in a fresh hidden folder beside it: some writers go
+    by the suffix, and some put the name into the file. When the block raises anything,
+    KeyboardInterrupt and SystemExit included, the folder is removed and `path` is left untouched.
+    An existing file hands its permissions on; a symbolic link stays a link, its target is replaced.
 
     Raises BadInput when `path` cannot be written: no such folder, no permission, a folder or a
     device under that name.
     """
     target = _resolve(path)
-    temporary = _create_beside(target, shown=path)
+    folder = _folder_beside(target, shown=path)
     try:
+        temporary = folder / target.name
         yield temporary
         _flush_to_disk(temporary)
         if target.exists():
             os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
         os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -51,7 +51,7 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raises BadInput unless a file can be written at `path`; called before long work starts."""
-    _create_beside(_resolve(path), shown=path).unlink()
+    _folder_beside(_resolve(path), shown=path).rmdir()
 
 
 def check_writable_folder(path: str | os.PathLike[str]) -> None:
@@ -77,11 +77,10 @@ def _resolve(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _create_beside(target: Path, shown: str | os.PathLike[str]) -> Path:
-    """Creates an empty file with a fresh name in target's folder, with the usual permissions."""
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}")
+def _folder_beside(target: Path, shown: str | os.PathLike[str]) -> Path:
+    """Makes a hidden folder with a fresh name in target's folder, on the same file system."""
     try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        return Path(tempfile.mkdtemp(prefix=".igc-", dir=target.parent))
     except FileNotFoundError:
         raise BadInput(
             f"cannot write {shown}: there is no folder {target.parent}; make it first"
@@ -89,7 +88,6 @@ def _create_beside(target: Path, shown: str | os.PathLike[str]) -> Path:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BadInput(f"cannot write {shown}: {reason}; choose another place") from None
-    return temporary
 
 
 def _flush_to_disk(path: Path) -> None:

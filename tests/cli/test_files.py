@@ -27,10 +27,11 @@ def test_writes_text_and_bytes(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.txt", "b.bin"]
 
 
-def test_temporary_file_is_beside_the_target_and_keeps_its_suffix(tmp_path: Path) -> None:
+def test_the_temporary_file_has_the_same_name_on_the_same_file_system(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "model.onnx") as temporary:
-        assert temporary.parent == tmp_path
-        assert temporary.suffix == ".onnx"
+        assert temporary.name == "model.onnx"
+        assert temporary.parent.parent == tmp_path
+        assert temporary.parent.name.startswith(".")
         assert not (tmp_path / "model.onnx").exists()
         temporary.write_bytes(b"new")
     assert names(tmp_path) == ["model.onnx"]
@@ -58,12 +59,21 @@ def test_a_failure_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_writer_that_removes_the_temporary_file_fails_cleanly(tmp_path: Path) -> None:
+def test_a_writer_that_writes_nothing_fails_cleanly(tmp_path: Path) -> None:
     target = tmp_path / "model.onnx"
     target.write_bytes(b"old")
-    with pytest.raises(FileNotFoundError), atomic_write(target) as temporary:
-        temporary.unlink()
+    with pytest.raises(FileNotFoundError), atomic_write(target):
+        pass
     assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["model.onnx"]
+
+
+def test_nested(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "m.onnx") as outer:
+        write_atomic(outer, "content")
+        assert os.listdir(outer.parent) == ["m.onnx"]
+    assert (tmp_path / "m.onnx").read_text() == "content"
+    assert names(tmp_path) == ["m.onnx"]
 
 
 def test_permissions(tmp_path: Path) -> None:
@@ -113,7 +123,7 @@ class TestRefusals:
         def refuse(*_: object) -> int:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(os, "open", refuse)  # root may write anywhere: chmod shows nothing
+        monkeypatch.setattr(os, "mkdir", refuse)  # root may write anywhere: chmod shows nothing
         with pytest.raises(BadInput, match="permission denied; choose another place"):
             check(tmp_path / "m.onnx")
 
