@@ -68,7 +68,9 @@ def _allowed(node: ast.Attribute, members: frozenset[str]) -> bool:
     if base == "F":
         return name in FUNCTIONAL
     if base == "torch":
-        return name in TORCH | {"ops"} or isinstance(getattr(torch, name, None), PLAIN_TYPES)
+        return name in TORCH | {"ops", "device"} or isinstance(
+            getattr(torch, name, None), PLAIN_TYPES
+        )
     if base == "torch.ops":
         return name == "aten"
     if base == "torch.ops.aten":

@@ -54,8 +54,11 @@ class Writer:
 
 def scalar(value: Any) -> str:
     """Text of a number, bool, string, None or torch enumeration; `BadInput` for anything else."""
-    if value is None or type(value) in (bool, int, str):
-        return ascii(value)
+    if type(value) is str:
+        simple = value.isascii() and value.isprintable() and not set(value) & set('"\\')
+        return f'"{value}"' if simple else ascii(value)
+    if value is None or type(value) in (bool, int):
+        return repr(value)
     if type(value) is float:
         return repr(value) if math.isfinite(value) else f'float("{value}")'
     if isinstance(value, (torch.layout, torch.memory_format)):

@@ -18,7 +18,9 @@ from igc.emit.layers import Layer, layer_for
 from igc.emit.names import Names
 from igc.graph import Program
 
-LOADERS = ("load", "Net", "program", "tasks", "outputs", "to_program", "save", "export", "source")
+RESERVED = (
+    "load", "Net", "plan", "program", "tasks", "outputs", "to_program", "save", "export", "source",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Plan:
 
 def plan(program: Program) -> Plan:
     """The plan of `program`. Raises `BadInput` where its outputs cannot be written as code."""
-    names = Names({*dir(nn.Module), *LOADERS, "self", "torch", "F", "OrderedDict", "float"})
+    names = Names({*dir(nn.Module), *RESERVED, "self", "torch", "F", "OrderedDict", "float"})
     names_of_layers, layers = _layers(program, names)
     owned = {c for layer in layers.values() for _, c in layer.tensors}
     loose: dict[str, Loose] = {}

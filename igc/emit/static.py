@@ -28,23 +28,23 @@ class StaticNetwork(nn.Module):
     nothing in it depends on igc. `source` is the text of its forward.
     """
 
-    _plan: Plan
+    plan: Plan
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs, in the order in which they are returned."""
-        return self._plan.program.outputs
+        return self.plan.program.outputs
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks: those of the gates where they are known, else of the outputs."""
-        gates = self._plan.program.gates.values()
+        gates = self.plan.program.gates.values()
         return tuple(dict.fromkeys(task for by in gates for task in by)) or self.outputs
 
     @property
     def source(self) -> str:
         """The text of `forward`."""
-        return self._plan.forward
+        return self.plan.forward
 
     @property
     def program(self) -> Program:
@@ -57,12 +57,12 @@ class StaticNetwork(nn.Module):
         Tensors are shared with the module, not copied. Raises `BadInput` where a parameter has
         another shape than igc gave it (pruned by another tool, say): compile the module anew then.
         """
-        program = self._plan.program
+        program = self.plan.program
         constants: dict[str, Tensor] = {}
         dtype = program.dtype
-        for name, place in self._plan.where.items():
+        for name, place in self.plan.where.items():
             value = _lookup(self, place).detach()
-            expected = self._plan.shapes[name]
+            expected = self.plan.shapes[name]
             if tuple(value.shape) != expected:
                 raise BadInput(
                     f"'{place}' has shape {tuple(value.shape)}, igc made it {expected}; after "
@@ -99,7 +99,7 @@ def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
     made = plan(typed)
     kind = type("StaticNetwork", (StaticNetwork,), {"forward": compiled(made.forward)})
     static: StaticNetwork = kind()
-    static._plan = made
+    static.plan = made
     for name, layer in made.layers.items():
         module = layer.build()
         for own, constant in layer.tensors:

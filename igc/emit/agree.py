@@ -1,0 +1,98 @@
+"""Whether a written file computes, output by output, what the static network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from igc.errors import CheckFailed
+from igc.graph import InputSpec, Program, execute
+
+Runner = Callable[[Mapping[str, Tensor]], Sequence[Tensor]]
+
+MULTIPLE = 32.0  # of the program's own rounding error: another order of summation stays below
+FLOOR = 256.0  # machine epsilons, for networks so short that they hardly round at all
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs, the outputs expected for them, and how far off each may be (absolute)."""
+
+    inputs: tuple[Tensor, ...]
+    expected: tuple[Tensor, ...]
+    bounds: tuple[float, ...]
+
+
+def samples(program: Program) -> list[Sample]:
+    """The example's sizes and a second batch, with random inputs and what `program` makes of them.
+
+    An output may be off by `MULTIPLE` times the rounding error that the program itself shows in
+    its own precision against float64 on the same inputs, and by `FLOOR` machine epsilons of its
+    largest value in any case.
+    """
+    batches = {s.dims[0] for s in program.inputs if s.dims} & set(program.sizes)
+    second = {k: v + 1 if k in batches else v for k, v in program.sizes.items()}
+    points = [program.sizes] + ([second] if batches else [])
+    return [_sample(program, sizes) for sizes in points]
+
+
+def _sample(program: Program, sizes: dict[str, int]) -> Sample:
+    generator = torch.Generator().manual_seed(0)
+    inputs = tuple(_random(spec, sizes, generator) for spec in program.inputs)
+    with torch.no_grad():
+        own = [v.detach() for v in execute(program, inputs)]
+        exact = execute(program, inputs, dtype=torch.float64)
+    bounds = tuple(_bound(a, b) for a, b in zip(own, exact, strict=True))
+    return Sample(inputs, tuple(own), bounds)
+
+
+def _random(spec: InputSpec, sizes: dict[str, int], generator: torch.Generator) -> Tensor:
+    shape = spec.shape(sizes)
+    if spec.dtype.is_floating_point:
+        return torch.randn(shape, generator=generator).to(spec.dtype)
+    return torch.randint(0, 2, shape, generator=generator).to(spec.dtype)
+
+
+def _bound(own: Tensor, exact: Tensor) -> float:
+    if not own.dtype.is_floating_point or not own.numel():
+        return 0.0
+    exact = exact.nan_to_num(posinf=0.0, neginf=0.0)
+    largest = exact.abs().max().item()
+    error = (own.double().nan_to_num(posinf=0.0, neginf=0.0) - exact).abs().max().item()
+    return MULTIPLE * error + FLOOR * torch.finfo(own.dtype).eps * largest
+
+
+def disagreement(run: Runner, names: Sequence[str], program: Program, sample: Sample) -> str | None:
+    """What is wrong with the outputs of `run`, or None where they agree with the sample.
+
+    Outputs are compared one by one under their names: values, shape and dtype.
+    """
+    feed = {spec.name: x for spec, x in zip(program.inputs, sample.inputs, strict=True)}
+    results = run(feed)
+    for name, got, want, bound in zip(names, results, sample.expected, sample.bounds, strict=True):
+        if got.shape != want.shape or got.dtype != want.dtype:
+            return (
+                f"output '{name}' is {tuple(got.shape)} {got.dtype}, "
+                f"expected {tuple(want.shape)} {want.dtype}"
+            )
+        if not want.numel():
+            continue
+        error = (got.double() - want.double()).abs()
+        same = torch.where(got.isnan() & want.isnan(), torch.zeros_like(error), error)
+        worst = same.nan_to_num(nan=torch.inf).max().item()
+        if not worst <= bound:
+            return f"output '{name}' differs by {worst:.3g}, allowed {bound:.3g}"
+    return None
+
+
+def require_agreement(
+    run: Runner, names: Sequence[str], program: Program, chosen: Sequence[Sample], what: str
+) -> None:
+    """Raises `CheckFailed` with the first disagreement."""
+    for sample in chosen:
+        wrong = disagreement(run, names, program, sample)
+        if wrong is not None:
+            raise CheckFailed(f"{what} does not compute what the static network does: {wrong}")

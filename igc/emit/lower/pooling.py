@@ -1,0 +1,271 @@
+"""ONNX for pooling, resizing, reductions and softmax: operations over whole axes."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+from igc.emit.lower.context import Lowered, Lowering, Size, Unsupported
+from igc.emit.lower.layers import _spread
+from igc.emit.lower.pointwise import Rule
+from igc.emit.schema import bind, operation
+
+
+def _window(at: Lowering, node: fx.Node) -> tuple[dict[str, Any], int]:
+    """Attributes that all pooling windows share, and the number of spatial axes."""
+    args = bind(node)
+    name = operation(node).split(".")[1]
+    axes = int(name[name.index("pool") + 4])
+    if at.rank(args["self"]) != axes + 2:
+        raise Unsupported("pooling without a batch")
+    kernel = _spread(args["kernel_size"], axes)
+    stride = _spread(args["stride"], axes) if args["stride"] else kernel
+    padding = _spread(args["padding"], axes)
+    attributes = {"kernel_shape": kernel, "strides": stride, "pads": padding * 2}
+    if args["ceil_mode"] and not _floors(at, node, args, kernel, stride, padding):
+        attributes["ceil_mode"] = 1  # type: ignore[assignment]  # a dict of ONNX attributes
+    return attributes, axes
+
+
+def _floors(
+    at: Lowering, node: fx.Node, args: dict[str, Any], kernel: list[int], stride: list[int],
+    padding: list[int],
+) -> bool:  # fmt: skip
+    """Whether rounding up changes nothing, since all sizes are static and divide."""
+    dilation = _spread(args.get("dilation", 1), len(kernel))
+    for i, (k, s, p, d) in enumerate(zip(kernel, stride, padding, dilation, strict=True)):
+        size, out = at.static(args["self"], i + 2), at.static(node, i + 2)
+        if size is None or out != (size + 2 * p - d * (k - 1) - 1) // s + 1:
+            return False
+    return True
+
+
+def _max_pool(at: Lowering, node: fx.Node) -> str:
+    args = bind(node)
+    attributes, axes = _window(at, node)
+    attributes["dilations"] = _spread(args["dilation"], axes)
+    return at.op("MaxPool", at(args["self"]), **attributes)
+
+
+def _avg_pool(at: Lowering, node: fx.Node) -> str:
+    args = bind(node)
+    attributes, _ = _window(at, node)
+    if args.get("divisor_override") is not None:
+        raise Unsupported("average pooling with its own divisor")
+    padded = any(attributes["pads"])
+    if padded and args["count_include_pad"] and "ceil_mode" in attributes:
+        raise Unsupported("average pooling that rounds up and counts padding")
+    include = int(padded and args["count_include_pad"])
+    return at.op("AveragePool", at(args["self"]), count_include_pad=include, **attributes)
+
+
+def _adaptive(kind: str) -> Rule:
+    def rule(at: Lowering, node: fx.Node) -> str:
+        args = bind(node)
+        name = operation(node).split(".")[1]
+        value, axes = args["self"], int(name[-2])
+        if at.rank(value) != axes + 2:
+            raise Unsupported("pooling without a batch")
+        wanted = _spread(args["output_size"], axes)
+        if wanted == [1] * axes:
+            return at.op(f"Global{kind}", at(value))
+        sizes = [at.static(value, a + 2) for a in range(axes)]
+        if all(s is not None and s % w == 0 for s, w in zip(sizes, wanted, strict=True)):
+            step = [s // w for s, w in zip(sizes, wanted, strict=True) if s is not None]
+            return at.op(kind, at(value), kernel_shape=step, strides=step)
+        if kind != "AveragePool" or any(s is None for s in sizes) or axes > 2:
+            raise Unsupported("adaptive pooling to sizes that do not divide the input's")
+        return _bins(at, value, [s for s in sizes if s is not None], wanted)
+
+    return rule
+
+
+def _bins(at: Lowering, value: fx.Node, sizes: list[int], wanted: list[int]) -> str:
+    """Adaptive averages as products with one averaging matrix per axis."""
+    dtype = at.dtype(value)
+    averages = [_averages(s, w, dtype) for s, w in zip(sizes, wanted, strict=True)]
+    result = at.op("MatMul", at(value), at.graph.tensor(averages[-1].t(), "averages"))
+    if len(averages) == 2:
+        result = at.op("MatMul", at.graph.tensor(averages[0], "averages"), result)
+    return result
+
+
+def _averages(size: int, wanted: int, dtype: torch.dtype) -> torch.Tensor:
+    rows = torch.zeros(wanted, size, dtype=torch.float64)
+    for i in range(wanted):
+        start, end = i * size // wanted, -(-(i + 1) * size // wanted)
+        rows[i, start:end] = 1 / (end - start)
+    return rows.to(dtype)
+
+
+def _only_first(node: fx.Node, what: str) -> None:
+    """Refuses a call of which more than the first output is read."""
+    if any(user.target is not operator.getitem or user.args[1] != 0 for user in node.users):
+        raise Unsupported(what)
+
+
+def _adaptive_max(at: Lowering, node: fx.Node) -> Lowered:
+    _only_first(node, "the indices of adaptive max pooling")
+    result = _adaptive("MaxPool")(at, node)
+    assert isinstance(result, str)
+    return (result, "")
+
+
+def _resize(mode: str, exact: bool = False) -> Rule:
+    def rule(at: Lowering, node: fx.Node) -> str:
+        args = bind(node)
+        value, rank = args["input"], at.rank(args["input"])
+        attributes: dict[str, Any] = {"mode": mode}
+        if mode == "nearest":
+            attributes["coordinate_transformation_mode"] = "half_pixel" if exact else "asymmetric"
+            attributes["nearest_mode"] = "round_prefer_ceil" if exact else "floor"
+        elif args["align_corners"]:
+            attributes["coordinate_transformation_mode"] = "align_corners"
+        else:
+            attributes["coordinate_transformation_mode"] = "pytorch_half_pixel"
+        if mode == "cubic":
+            attributes["cubic_coeff_a"] = -0.75
+        scales, sizes = args["scale_factors"], args["output_size"]
+        if scales is not None:
+            if not all(isinstance(s, (int, float)) for s in scales):
+                raise Unsupported("resizing by a factor that depends on the input size")
+            factors = torch.tensor([1.0, 1.0, *scales], dtype=torch.float32)
+            return at.op(
+                "Resize", at(value), None, at.graph.tensor(factors, "scales"), **attributes
+            )
+        full: list[Size] = [at.dim(value, 0), at.dim(value, 1), *(at.size(s) for s in sizes)]
+        if len(full) != rank:
+            raise Unsupported("resizing without a batch")
+        return at.op("Resize", at(value), None, None, at.vector(full, "sizes"), **attributes)
+
+    return rule
+
+
+REDUCTIONS = {
+    "mean": "ReduceMean", "sum": "ReduceSum", "amax": "ReduceMax", "amin": "ReduceMin",
+    "prod": "ReduceProd", "logsumexp": "ReduceLogSumExp", "max": "ReduceMax", "min": "ReduceMin",
+}  # fmt: skip
+
+
+def _axes(at: Lowering, value: fx.Node, dim: Any) -> list[int]:
+    asked = [dim] if isinstance(dim, int) else list(dim or range(at.rank(value)))
+    return sorted(at.axis(value, d) for d in asked)
+
+
+def _reduce(name: str) -> Rule:
+    def rule(at: Lowering, node: fx.Node) -> Lowered:
+        args, value = bind(node), bind(node)["self"]
+        if operation(node) in ("aten.max.dim", "aten.min.dim"):
+            _only_first(node, "the indices of max and min")
+        many = at.fact(node).many
+        dtype = many[0].dtype if many else at.dtype(node)
+        assert dtype is not None
+        axes = at.graph.integers(_axes(at, value, args.get("dim")), "axes")
+        keep = int(args.get("keepdim", False))
+        if not at.rank(value):
+            return at.operand(value, dtype)
+        result = at.op(REDUCTIONS[name], at.operand(value, dtype), axes, keepdims=keep)
+        return (result, "") if at.fact(node).many else result
+
+    return rule
+
+
+def _spread_of(root: bool) -> Rule:
+    """Variance or standard deviation over axes whose lengths are known."""
+
+    def rule(at: Lowering, node: fx.Node) -> str:
+        args, value = bind(node), bind(node)["self"]
+        axes = _axes(at, value, args.get("dim"))
+        lengths = [at.static(value, a) for a in axes]
+        count = math.prod(n for n in lengths if n is not None)
+        correction = args.get("correction", int(args.get("unbiased", True)))
+        correction = 1 if correction is None else correction
+        if None in lengths or count <= correction:
+            raise Unsupported("a variance over an axis that depends on the input size")
+        where, dtype = at.graph.integers(axes, "axes"), at.dtype(node)
+        centred = at.op("Sub", at(value), at.op("ReduceMean", at(value), where, keepdims=1))
+        keep = int(args.get("keepdim", False))
+        mean = at.op("ReduceMean", at.op("Mul", centred, centred), where, keepdims=keep)
+        result = at.op("Mul", mean, at.scalar(count / (count - correction), dtype))
+        return at.op("Sqrt", result) if root else result
+
+    return rule
+
+
+def _logical(kind: str) -> Rule:
+    """any and all: the maximum and minimum of zeros and ones."""
+
+    def rule(at: Lowering, node: fx.Node) -> str:
+        args, value = bind(node), bind(node)["self"]
+        bits = at.op("Cast", at.operand(value, torch.bool), to=torch.int32)
+        axes = at.graph.integers(_axes(at, value, args.get("dim")), "axes")
+        found = at.op(kind, bits, axes, keepdims=int(args.get("keepdim", False)))
+        return at.op("Cast", found, to=torch.bool)
+
+    return rule
+
+
+def _vector_norm(at: Lowering, node: fx.Node) -> str:
+    args, value = bind(node), bind(node)["self"]
+    kind = {1: "ReduceL1", 2: "ReduceL2"}.get(args["ord"])
+    if kind is None:
+        raise Unsupported(f"the norm of order {args['ord']}")
+    axes = at.graph.integers(_axes(at, value, args["dim"]), "axes")
+    return at.op(kind, at.operand(value, at.dtype(node)), axes, keepdims=int(args["keepdim"]))
+
+
+def _arg(kind: str) -> Rule:
+    def rule(at: Lowering, node: fx.Node) -> str:
+        args = bind(node)
+        if args["dim"] is None:
+            raise Unsupported("the index over all entries")
+        axis = at.axis(args["self"], args["dim"])
+        return at.op(kind, at(args["self"]), axis=axis, keepdims=int(args["keepdim"]))
+
+    return rule
+
+
+def _softmax(kind: str) -> Rule:
+    def rule(at: Lowering, node: fx.Node) -> str:
+        args = bind(node)
+        axis = at.axis(args["self"], args["dim"])
+        return at.op(kind, at.operand(args["self"], at.dtype(node)), axis=axis)
+
+    return rule
+
+
+def _cumsum(at: Lowering, node: fx.Node) -> str:
+    args = bind(node)
+    axis = torch.tensor(at.axis(args["self"], args["dim"]), dtype=torch.int64)
+    return at.op("CumSum", at.operand(args["self"], at.dtype(node)), at.graph.tensor(axis, "axis"))
+
+
+RULES: dict[str, Rule] = {
+    **{f"max_pool{n}d": _max_pool for n in (1, 2, 3)},
+    **{f"avg_pool{n}d": _avg_pool for n in (1, 2, 3)},
+    **{f"adaptive_avg_pool{n}d": _adaptive("AveragePool") for n in (1, 2, 3)},
+    **{f"adaptive_max_pool{n}d": _adaptive_max for n in (1, 2, 3)},
+    **{f"upsample_nearest{n}d": _resize("nearest") for n in (1, 2, 3)},
+    **{f"_upsample_nearest_exact{n}d": _resize("nearest", exact=True) for n in (1, 2, 3)},
+    "upsample_linear1d": _resize("linear"),
+    "upsample_bilinear2d": _resize("linear"),
+    "upsample_trilinear3d": _resize("linear"),
+    "upsample_bicubic2d": _resize("cubic"),
+    **{name: _reduce(name) for name in REDUCTIONS},
+    "linalg_vector_norm": _vector_norm,
+    "std": _spread_of(root=True),
+    "var": _spread_of(root=False),
+    "any": _logical("ReduceMax"),
+    "all": _logical("ReduceMin"),
+    "argmax": _arg("ArgMax"),
+    "argmin": _arg("ArgMin"),
+    "softmax": _softmax("Softmax"),
+    "_softmax": _softmax("Softmax"),
+    "log_softmax": _softmax("LogSoftmax"),
+    "_log_softmax": _softmax("LogSoftmax"),
+    "cumsum": _cumsum,
+}

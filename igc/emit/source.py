@@ -1,0 +1,151 @@
+"""A static network as standalone PyTorch source: `net.py` and `weights.safetensors`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from igc.emit.literals import scalar
+from igc.emit.static import StaticNetwork
+from igc.errors import BadInput
+from igc.files import atomic_write, check_writable_folder
+from igc.version import __version__
+
+CODE, WEIGHTS = "net.py", "weights.safetensors"
+
+HEADER = '''"""A static network, compiled by igc {version}; it needs torch and safetensors only.
+
+    from net import load
+    net = load()            # weights.safetensors beside this file
+    outputs = net(*inputs)  # see INPUTS and OUTPUTS
+
+Run as a script, it prints the shapes of the outputs for random inputs.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+'''
+
+FOOTER = '''
+def load(path=Path(__file__).with_name("weights.safetensors")):
+    """The network with the weights in `path`, in evaluation mode; every tensor has to match."""
+    with torch.device("meta"):
+        net = Net()
+    net.load_state_dict(load_file(path), strict=True, assign=True)
+    return net.eval()
+
+
+def example_inputs():
+    """Random inputs of the sizes that the network was compiled with."""
+    return tuple(
+        torch.randn(shape).to(dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
+        for shape, dtype in EXAMPLE
+    )
+
+
+if __name__ == "__main__":
+    from torch.utils._pytree import tree_leaves
+
+    with torch.no_grad():
+        result = load()(*example_inputs())
+    for name, value in zip(OUTPUTS, tree_leaves(result)):
+        print(name, tuple(value.shape), value.dtype)
+'''
+
+
+def export_source(static: StaticNetwork, folder: str | os.PathLike[str]) -> None:
+    """Writes `net.py` and `weights.safetensors` into `folder`, which is made where it is missing.
+
+    `net.py` holds a class `Net` with the very forward of `static`, and `load(path)`. Both files
+    are written under temporary names and renamed together at the end. Raises `BadInput` where the
+    folder cannot be written or where parameters were reshaped since compiling.
+    """
+    static.to_program()  # refuses a module that another tool has cut
+    check_writable_folder(folder)
+    target = Path(folder)
+    made = not target.exists()
+    if made:
+        target.mkdir()
+    try:
+        with ExitStack() as renames:
+            code = renames.enter_context(atomic_write(target / CODE))
+            weights = renames.enter_context(atomic_write(target / WEIGHTS))
+            code.write_text(source_text(static), encoding="utf-8")
+            save_file(dict(_tensors(static)), weights, metadata={"format": "pt"})
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                target.rmdir()
+        raise
+
+
+def source_text(static: StaticNetwork) -> str:
+    """The text of `net.py`."""
+    parts = [HEADER.format(version=__version__)]
+    if "OrderedDict" in static.source:
+        ordered = "from collections import OrderedDict\nfrom pathlib"
+        parts[0] = parts[0].replace("from pathlib", ordered)
+    parts += ["\n".join(_constants(static)), "", _class(static), FOOTER]
+    return "\n".join(parts)
+
+
+def _constants(static: StaticNetwork) -> Iterator[str]:
+    program = static.to_program()
+    yield "INPUTS = ("
+    for spec in program.inputs:
+        dims = ", ".join(scalar(d) for d in spec.dims)
+        yield f"    ({scalar(spec.name)}, ({dims}{',' if len(spec.dims) == 1 else ''})),"
+    yield ")"
+    yield "EXAMPLE = ("
+    for spec in program.inputs:
+        yield f"    ({spec.shape(program.sizes)!r}, {spec.dtype}),"
+    yield ")"
+    yield "OUTPUTS = ("
+    for name in program.outputs:
+        yield f"    {scalar(name)},"
+    yield ")"
+
+
+def _class(static: StaticNetwork) -> str:
+    body = [f"        {line}" for line in _init(static)]
+    forward = [f"    {line}" if line else line for line in static.source.splitlines()]
+    lines = ["class Net(nn.Module):", "    def __init__(self):", "        super().__init__()"]
+    return "\n".join([*lines, *body, "", *forward, ""])
+
+
+def _init(static: StaticNetwork) -> Iterator[str]:
+    plan = static.plan
+    dtype = static.to_program().dtype
+    for name in plan.loose:
+        value = getattr(static, name)
+        empty = f"torch.empty({tuple(value.shape)!r}, dtype={value.dtype})"
+        if isinstance(value, torch.nn.Parameter):
+            yield f"self.{name} = nn.Parameter({empty})"
+        else:
+            yield f"self.register_buffer({scalar(name)}, {empty})"
+    for name, layer in plan.layers.items():
+        yield f"self.{name} = {layer.text}"
+    if dtype != torch.float32 and plan.layers:
+        yield f"self.to({dtype})"
+
+
+def _tensors(static: StaticNetwork) -> Iterator[tuple[str, Tensor]]:
+    """The state dict, each tensor contiguous and in memory of its own, as safetensors wants it."""
+    seen: set[int] = set()
+    for name, value in static.state_dict().items():
+        if value.is_meta:
+            raise BadInput(f"'{name}' has no values (it is on the meta device)")
+        own = value.detach().cpu().contiguous()
+        memory = own.untyped_storage().data_ptr()
+        yield name, own.clone() if memory in seen else own
+        seen.add(memory)
