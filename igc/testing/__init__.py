@@ -8,6 +8,7 @@ hypothesis, so it is not imported here) draws random ones.
 from __future__ import annotations
 
 from igc.testing.build import GatedNetwork, build
+from igc.testing.check import check, compile_double
 from igc.testing.networks import ARCHITECTURES, architecture
 from igc.testing.oracle import (
     assert_equal,
@@ -23,6 +24,8 @@ __all__ = [
     "assert_equal",
     "assert_minimal",
     "build",
+    "check",
+    "compile_double",
     "GatedNetwork",
     "Head",
     "kernel_elements",

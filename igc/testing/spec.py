@@ -8,14 +8,28 @@ mix of the selected values. Value 0 is the input and node i makes value i.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 
 KINDS = ("image", "signal", "tokens", "vector")
 EDGE = {"image": 12, "signal": 16, "tokens": 5, "vector": 0}  # spatial size of the example input
 
 
-@dataclass(frozen=True)
-class Node:
+class Printed:
+    """Prints as the call that makes it, defaults left out."""
+
+    def __repr__(self) -> str:
+        parts = []
+        for f in fields(self):  # type: ignore[arg-type]  # only dataclasses derive from this
+            value = getattr(self, f.name)
+            if f.default is MISSING:
+                parts.append(repr(value))
+            elif value != f.default:
+                parts.append(f"{f.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Node(Printed):
     """One layer: `op` is a key of `igc.testing.units.UNITS`, `reads` are the values it takes.
 
     `width` is the number of output channels where the op chooses it; `gate` the idiom of its gate
@@ -31,8 +45,8 @@ class Node:
     tied: bool = False
 
 
-@dataclass(frozen=True)
-class Head:
+@dataclass(frozen=True, repr=False)
+class Head(Printed):
     """What one task returns: `op` is a key of `igc.testing.heads.HEADS`."""
 
     op: str
@@ -40,8 +54,8 @@ class Head:
     width: int = 3
 
 
-@dataclass(frozen=True)
-class Spec:
+@dataclass(frozen=True, repr=False)
+class Spec(Printed):
     """A whole network; see the module's first paragraph.
 
     `pattern` says which gates are open (`igc.testing.gating.PATTERNS`), `share` how many for

@@ -1,0 +1,125 @@
+"""Every gate idiom in every architecture compiles to an equal network of the minimal size."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from igc.testing import (
+    ARCHITECTURES,
+    Spec,
+    architecture,
+    assert_equal,
+    assert_minimal,
+    build,
+    kernel_elements,
+    needed_elements,
+)
+from igc.testing.check import check, compile_double
+from igc.testing.foreign import foreign
+from igc.testing.gating import IDIOMS, MIXES, PATTERNS
+from igc.testing.oracle import needed_count
+from igc.testing.spec import exact
+
+RETURNS = ("tuple", "list", "dict", "nested")
+
+# Mix, pattern, number of tasks and pytree go round while idioms and architectures are all paired.
+_ROUND = [
+    architecture(
+        name, idiom=idiom, mix=MIXES[i % 4], pattern=PATTERNS[(3 * i + 2) % 8],
+        tasks=(2, 3, 1, 4, 2)[i % 5], returns=RETURNS[i % 4], seed=i,
+    )
+    for i, (name, idiom) in enumerate(itertools.product(ARCHITECTURES, IDIOMS))
+]  # fmt: skip
+
+
+def _name(spec: Spec) -> str:
+    return f"{spec.pattern}-{spec.mix}-T{spec.tasks}-{spec.returns}"
+
+
+_NAMES = [
+    f"{name}-{idiom}-{_name(spec)}"
+    for (name, idiom), spec in zip(itertools.product(ARCHITECTURES, IDIOMS), _ROUND, strict=True)
+]
+
+
+@pytest.mark.parametrize("spec", _ROUND, ids=_NAMES)
+def test_every_idiom_in_every_architecture(spec: Spec) -> None:
+    check(spec)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("mix", MIXES)
+def test_every_mix_with_every_pattern(mix: str, pattern: str) -> None:
+    check(architecture("residual_cnn", tasks=2, mix=mix, pattern=pattern, idiom="where", seed=5))
+
+
+@pytest.mark.parametrize("tasks", range(1, 9))
+def test_one_to_eight_tasks(tasks: int) -> None:
+    check(architecture("transformer", tasks=tasks, idiom="sub_mul", pattern="mixed", seed=tasks))
+    check(architecture("multi_scale", tasks=tasks, idiom="lerp", pattern="cut", seed=tasks))
+
+
+def test_all_idioms_give_the_same_size() -> None:
+    sizes = set()
+    for idiom in IDIOMS:
+        net, inputs = build(architecture("plain_cnn", idiom=idiom, tasks=3, seed=9))
+        sizes.add(kernel_elements(compile_double(net, inputs)))
+    assert len(sizes) == 1
+
+
+def test_all_closed_is_uniform_sharing() -> None:
+    net, inputs = build(architecture("residual_cnn", tasks=3, pattern="closed"))
+    static = compile_double(net, inputs)
+    shared = sum(kernel_elements(n.shared) for n in net.nodes)
+    assert kernel_elements(static) == shared + kernel_elements(net.heads)
+
+
+def test_all_open_is_single_task_networks() -> None:
+    net, inputs = build(architecture("residual_cnn", tasks=3, pattern="open"))
+    static = compile_double(net, inputs)
+    own = sum(kernel_elements(n.branches) for n in net.nodes)
+    assert kernel_elements(static) == own + kernel_elements(net.heads)
+
+
+@pytest.mark.parametrize("name", ["fused_transformer", "raw_weights", "masked_convs", "two_inputs"])
+def test_networks_in_other_hands(name: str) -> None:
+    net, inputs = foreign()[name]
+    static = compile_double(net, inputs)
+    assert_equal(net, static, inputs)
+    assert_minimal(net, static, inputs)
+
+
+@pytest.mark.parametrize("name", ["plain_cnn", "transformer", "mlp", "conv1d"])
+def test_a_float32_network_stays_float32_and_agrees(name: str) -> None:
+    import igc
+
+    net, inputs = build(architecture(name, tasks=2, seed=4))
+    static = igc.compile(net, inputs)
+    assert all(p.dtype is torch.float32 for p in static.parameters())
+    with torch.no_grad():
+        want, have = net(*inputs), static(*inputs)
+    for task, value in want.items():
+        torch.testing.assert_close(have[task], value, rtol=2e-5, atol=2e-5)
+    assert kernel_elements(static) == needed_count(needed_elements(net, inputs))
+
+
+def test_the_source_network_is_left_alone() -> None:
+    net, inputs = build(architecture("plain_cnn", idiom="straight_through"))
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    static = compile_double(net, inputs)
+    with torch.no_grad():
+        for p in static.parameters():
+            p.zero_()
+    after = net.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert not net.training
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_the_loose_networks_are_the_documented_ones() -> None:
+    loose = {n for n in ARCHITECTURES if not exact(architecture(n))}
+    assert loose == {"grouped", "group_norm"}
