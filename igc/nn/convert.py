@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +46,7 @@ def gate(
     cannot be gated or a task's name is not usable. Source: InterroGate, equations 2-5.
     """
     _check(backbone, heads)
-    traced = trace_both_modes(copy.deepcopy(backbone), example_inputs)
+    traced = trace_both_modes(backbone, example_inputs)
     remove_in_place(traced)
     return GatedNetwork(traced, find_points(traced, at), heads, init).train()
 

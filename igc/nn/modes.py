@@ -8,14 +8,16 @@ early in evaluation) stays whole, and reads its own `training`.
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from igc.errors import BadInput
-from igc.nn.trace import PATH, Traced, trace
+from igc.nn.trace import PATH, Traced, attribute, trace
 
 TRAINING = "training"  # a get_attr node with this target reads the network's own flag
 
@@ -28,16 +30,14 @@ def by_mode(training: bool, in_training: Any, in_evaluation: Any) -> Any:
 def trace_both_modes(backbone: nn.Module, example_inputs: tuple[Any, ...] | None) -> Traced:
     """Returns one traced graph that behaves as `backbone` does in training and in evaluation.
 
-    `backbone` is left in training mode. Raises BadInput as `trace` does, and for a forward whose
+    Its root is a copy of `backbone`. Raises BadInput as `trace` does, and for a forward whose
     top level takes different paths in the two modes.
     """
     leaves: frozenset[str] = frozenset()
     while True:
-        backbone.eval()
-        evaluation = trace(backbone, example_inputs, leaves)
-        backbone.train()
-        training = trace(backbone, example_inputs, leaves)
-        differing = _differing_forwards(training.graph, evaluation.graph)
+        evaluation = trace(copy.deepcopy(backbone).eval(), example_inputs, leaves)
+        training = trace(copy.deepcopy(backbone).train(), example_inputs, leaves)
+        differing = _differing_forwards(training, evaluation)
         if not differing:
             _merge(training.graph, evaluation.graph)
             return training
@@ -50,13 +50,21 @@ def trace_both_modes(backbone: nn.Module, example_inputs: tuple[Any, ...] | None
         leaves |= differing
 
 
-def _differing_forwards(a: fx.Graph, b: fx.Graph) -> set[str]:
+def _differing_forwards(a: Traced, b: Traced) -> set[str]:
     """Returns the paths of the modules whose own forward differs between the two graphs."""
-    in_a, in_b = _ops_by_forward(a), _ops_by_forward(b)
+    in_a, in_b = _ops_by_forward(a.graph), _ops_by_forward(b.graph)
     differing = {path for path in {*in_a, *in_b} if in_a[path] != in_b[path]}
-    if differing or _wiring(a) == _wiring(b):
+    if differing:
         return differing
-    return {""}
+    same = _wiring(a.graph) == _wiring(b.graph) and _constants_agree(a, b)
+    return set() if same else {""}
+
+
+def _constants_agree(a: Traced, b: Traced) -> bool:
+    """Whether the tensors made while tracing, which fx keeps as attributes, are the same."""
+    names = [str(n.target) for n in a.graph.nodes if n.op == "get_attr"]
+    pairs = [(attribute(a.root, name), attribute(b.root, name)) for name in names]
+    return all(torch.equal(x, y) for x, y in pairs if isinstance(x, Tensor))
 
 
 def _ops_by_forward(graph: fx.Graph) -> defaultdict[str, list[tuple[str, Any]]]:

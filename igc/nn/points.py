@@ -50,18 +50,18 @@ def find_points(traced: Traced, at: At) -> list[Point]:
     Raises BadInput, naming the layer, when `at` selects nothing, a name is unknown or never
     called, the feature does not depend on the input and a weight, or its channels are unknown.
     """
-    if at == "block":
+    if callable(at):
+        found = _by_predicate(traced, at)
+    elif at == "block":
         found = _blocks(traced)
     elif at == "layer":
         found = _units(traced)
-    elif isinstance(at, str):
-        raise BadInput(f'at="{at}": give "block", "layer", a list of module names or a predicate')
-    elif callable(at):
-        found = _by_predicate(traced, at)
+    elif isinstance(at, str) or not isinstance(at, Sequence):
+        raise BadInput(f'at={at!r}: give "block", "layer", a list of module names or a predicate')
     else:
-        found = _by_name(traced, list(at))
-    named = isinstance(at, Sequence) and not isinstance(at, str)
-    points = _described(traced, found, must_be_read=named)
+        found = _by_name(traced, at)
+        _check_read(traced, found)
+    points = _described(traced, found)
     if not points:
         raise BadInput("no feature to gate was found: give at= a list of module names")
     return points
@@ -131,7 +131,7 @@ def _by_predicate(traced: Traced, predicate: Predicate) -> list[Candidate]:
     ]
 
 
-def _by_name(traced: Traced, names: list[str]) -> list[Candidate]:
+def _by_name(traced: Traced, names: Sequence[str]) -> list[Candidate]:
     modules = dict(traced.root.named_modules())
     found: list[Candidate] = []
     for name in names:
@@ -171,17 +171,23 @@ def _is_item(node: fx.Node) -> bool:
     return getattr(node.target, "__name__", "") == "getitem" and isinstance(node.args[1], int)
 
 
-def _described(traced: Traced, found: list[Candidate], must_be_read: bool) -> list[Point]:
+def _check_read(traced: Traced, found: list[Candidate]) -> None:
+    read = upstream(traced.graph)
+    for name, node in found:
+        if node not in read:
+            raise BadInput(f"layer '{name}' does not reach the backbone's output: drop it from at=")
+
+
+def _described(traced: Traced, found: list[Candidate]) -> list[Point]:
+    """Drops what is unread or found twice, finds the channels, makes the names unique."""
     order = {node: i for i, node in enumerate(traced.graph.nodes)}
     read = upstream(traced.graph)
     gateable = from_input(traced.graph) & per_branch(traced.graph)
     points: dict[fx.Node, Point] = {}
     used: set[str] = set()
     for name, node in sorted(found, key=lambda candidate: order[candidate[1]]):
-        if node in points or (node not in read and not must_be_read):
+        if node in points or node not in read:
             continue
-        if node not in read:
-            raise BadInput(f"layer '{name}' does not reach the backbone's output: drop it from at=")
         if node not in gateable:
             raise BadInput(f"layer '{name}' has no feature that depends on the input and a weight")
         shape = layout(traced, node)

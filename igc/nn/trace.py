@@ -65,6 +65,7 @@ class _Tracer(fx.Tracer):
         self.leaves = leaves
         self.calls: dict[str, list[Any]] = {}
         self.stack = [""]
+        self.evaluating = False  # inside a leaf that computes its fake value: nothing is recorded
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.given = 0 if example_inputs is None else len(example_inputs)
         self.examples = None if example_inputs is None else iter(example_inputs)
@@ -85,8 +86,7 @@ class _Tracer(fx.Tracer):
             if position > self.given and parameter.default is not parameter.empty:
                 self.graph.erase_node(args[position].node)
                 args[position] = parameter.default
-        positional = 1 + sum(p.kind is not p.KEYWORD_ONLY for p in parameters)
-        return function, args[:positional]
+        return function, args  # keyword-only arguments included: fx makes them positional
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name in self.leaves or super().is_leaf_module(
@@ -100,6 +100,8 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
+        if self.evaluating:
+            return forward(*args, **kwargs)
         path = self.path_of_module(m)
         if self.is_leaf_module(m, path):
             result = super().call_module(m, forward, args, kwargs)
@@ -109,6 +111,11 @@ class _Tracer(fx.Tracer):
             self.stack.pop()
         self.calls.setdefault(path, []).append(result)
         return result
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if self.evaluating:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_node(
         self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any
@@ -131,15 +138,28 @@ class _Tracer(fx.Tracer):
             value = next(self.examples, node.args[0] if node.args else None)
             return self.mode.from_tensor(value) if isinstance(value, Tensor) else value
         if node.op == "get_attr":
-            value = _attribute(self.root, str(node.target))
+            value = attribute(self.root, str(node.target))
             return self.mode.from_tensor(value) if isinstance(value, Tensor) else value
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta[VALUE])
         with self.mode, torch.no_grad():
             if node.op == "call_module":
-                return _in_eval(self.root.get_submodule(str(node.target)), args, kwargs)
+                return self._call_leaf(self.root.get_submodule(str(node.target)), args, kwargs)
             if node.op == "call_method":
                 return getattr(args[0], str(node.target))(*args[1:], **kwargs)
             return node.target(*args, **kwargs)  # type: ignore[operator]  # call_function
+
+    def _call_leaf(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Calls a leaf for its shapes alone; in evaluation, for a BatchNorm in training refuses
+        a batch of one."""
+        modes = {m: m.training for m in module.modules()}
+        module.eval()
+        self.evaluating = True
+        try:
+            return module(*args, **kwargs)
+        finally:
+            self.evaluating = False
+            for m, training in modes.items():
+                m.training = training
 
 
 class _Answering(fx.Proxy):
@@ -165,18 +185,8 @@ class _Answering(fx.Proxy):
         return (operator.getitem(cast(Any, self), i) for i in range(len(self)))
 
 
-def _in_eval(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """Calls a leaf for its shapes alone: a BatchNorm in training refuses a batch of one."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        return module(*args, **kwargs)
-    finally:
-        for m, training in modes.items():
-            m.training = training
-
-
-def _attribute(root: nn.Module, path: str) -> Any:
+def attribute(root: nn.Module, path: str) -> Any:
+    """Returns the parameter, buffer or other attribute of `root` at a dotted path."""
     *owners, name = path.split(".")
     return getattr(root.get_submodule(".".join(owners)), name)
 
