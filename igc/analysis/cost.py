@@ -15,9 +15,12 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from igc.analysis.demand import demand
+from igc.analysis.routes import routes_of
 from igc.analysis.shapes import Value, shapes
 from igc.cost import op_macs
 from igc.graph import Program, cast_dtype, layer_of
+from igc.ops.facts import Facts
 
 Tasks = tuple[str, ...]
 Key = TypeVar("Key", bound=Hashable)
@@ -75,14 +78,15 @@ class Cost:
     `params` counts the elements of floating constants, `buffers` those of running statistics,
     indices and masks that are not floating. `bytes` is both, in the program's precision.
     `peak_bytes` is the largest total of the values alive at once, in the order of execution,
-    inputs included and constants not. `uncounted` names ops whose MACs igc does not know.
+    inputs included and constants not (None where shapes are not known). `uncounted` names ops
+    whose MACs igc does not know.
     """
 
     input_shapes: tuple[tuple[int, ...], ...]
     outputs: Tasks
     nodes: tuple[NodeCost, ...]
     constants: tuple[ConstantCost, ...]
-    peak_bytes: int
+    peak_bytes: int | None
 
     @property
     def macs(self) -> int:
@@ -159,15 +163,11 @@ def single(program: Program) -> dict[str, int]:
 
 
 def reaches(program: Program) -> dict[fx.Node, Tasks]:
-    """For every node the outputs that depend on it, in declared order."""
-    found: dict[fx.Node, set[int]] = {n: set() for n in program.graph.nodes}
-    for i, node in enumerate(program.output_nodes):
-        found[node].add(i)
-    for node in reversed(program.graph.nodes):
-        if node.op != "output":
-            for operand in node.all_input_nodes:
-                found[operand] |= found[node]
-    return {n: tuple(program.outputs[i] for i in sorted(s)) for n, s in found.items()}
+    """For every node the outputs that need it, in declared order."""
+    order = [n for n in program.graph.nodes if n.op != "output"]
+    facts = Facts.of(program)
+    found = demand(order, {n: routes_of(n, facts) for n in order}, program.output_nodes)
+    return {n: tuple(program.outputs[i] for i in sorted(found[n])) for n in order}
 
 
 def _node(node: fx.Node, facts: dict[fx.Node, Value], tasks: Tasks) -> NodeCost:

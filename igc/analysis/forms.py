@@ -6,7 +6,10 @@ is `shift[c] + sum_k coefficient_k[c] * source_k[index_k[c]]`.
 Definition 2. A channel is *constant* where its form has no terms, and a *copy* where it has one
 term with coefficient 1 and no shift. Zero coefficients are exact: nothing is rounded to zero.
 
-Definition 3. A node *gains* where its form has fewer terms than it was written with: a closed gate
+Definition 3. A node that is not rebuilt is *written*: it computes some channels itself, the others
+are constants or copies of equal channels elsewhere (`igc.analysis.numbering`).
+
+Definition 4. A node *gains* where its form has fewer terms than it was written with: a closed gate
 dropped a branch, or a mix of equal operands collapsed. Such a node is rebuilt from its form; every
 other node is computed as written.
 
@@ -24,6 +27,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from igc.analysis.known import known_channels
+from igc.analysis.numbering import Numbering
 from igc.ops import Facts
 from igc.ops.relations import Concat, Index, Opaque, Relation, Select, Take
 
@@ -163,7 +167,7 @@ def forms(facts: Facts, relations: dict[fx.Node, Relation]) -> Forms:
     result = Forms(facts, relations)
     linear = {n for n, r in relations.items() if isinstance(r, (Select, Concat)) or
               (isinstance(r, Take) and not r.drops)}  # fmt: skip
-    outputs = set(facts.program.output_nodes)
+    outputs, numbering = set(facts.program.output_nodes), Numbering()
     result.virtual = {
         n for n in linear if n not in outputs and n.users and all(u in linear for u in n.users)
     }
@@ -176,6 +180,10 @@ def forms(facts: Facts, relations: dict[fx.Node, Relation]) -> Forms:
             form = known_channels(node, relation, result)
         if form is not None:
             result.form[node] = form
+        if node.op == "call_function" and (form is None or not form.gains):
+            repeated = numbering.repeats(node, relation, result)
+            if repeated is not None:
+                result.form[node] = repeated
     return result
 
 

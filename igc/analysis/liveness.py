@@ -1,10 +1,10 @@
 """Backward analysis: which channels of every value some output depends on.
 
-Definition 4. A channel is *live* where an output's channel reads it, through forms and relations,
+Definition 7. A channel is *live* where an output's channel reads it, through forms and relations,
 and it is not a known constant. Every other channel is *dead*. A node with no live channel on some
 axis is dead.
 
-Definition 5. `kept` is `live` widened to what an op can produce: an axis that cannot be cut is
+Definition 8. `kept` is `live` widened to what an op can produce: an axis that cannot be cut is
 kept whole, groups of a grouped convolution keep equal widths, a reshaped axis keeps whole rows.
 
 One backward sweep is exact on a graph without cycles: every user is visited before its operands.
@@ -102,23 +102,38 @@ def _require_whole(live: Liveness, node: fx.Node, operand: fx.Node) -> None:
 
 
 def _require(live: Liveness, node: fx.Node, masks: Masks) -> None:
-    """Mark channels of `node` as needed, except those that are known constants."""
+    """Mark channels of `node` as needed; constants are not, copies are needed at their source."""
     form = live.forms.form.get(node)
     if form is not None and not form.gains and form.axis is not None:
-        wanted = masks[form.axis] & ~form.constant
-        if not wanted.any():
-            if not _sizes_known(node, live):
-                wanted = np.arange(len(wanted)) == int(np.argmax(masks[form.axis]))
-            else:
+        wanted = masks[form.axis]
+        for piece in form.pieces:
+            if piece.source is not node:
+                used = piece.coefficient != 0
+                part = read_by(piece.index, used, form.axis, masks, piece.source, live)
+                if part[form.axis].any():
+                    _require(live, piece.source, part)
+        itself = own_channels(form, node)
+        if not (wanted & itself).any():
+            if bool((wanted & ~form.constant).any()) or _sizes_known(node, live):
                 live.kept.setdefault(node, tuple(np.zeros_like(m) for m in masks))
                 return
-        masks = (*masks[: form.axis], wanted, *masks[form.axis + 1 :])
+            itself = np.arange(len(wanted)) == int(np.argmax(wanted))  # read for its size alone
+        masks = (*masks[: form.axis], wanted & itself, *masks[form.axis + 1 :])
     dynamic = live.forms.facts.dynamic(node)
     masks = tuple(np.ones_like(m) if d else m for m, d in zip(masks, dynamic, strict=True))
     before = live.kept.get(node)
     live.kept[node] = (
         masks if before is None else tuple(a | b for a, b in zip(before, masks, strict=True))
     )
+
+
+def own_channels(form: Form, node: fx.Node) -> Mask:
+    """The channels that a written node computes itself."""
+    mask = np.zeros(len(form.shift), dtype=bool)
+    for piece in form.pieces:
+        if piece.source is node:
+            mask |= piece.coefficient != 0
+    return mask
 
 
 def _sizes_known(node: fx.Node, live: Liveness) -> bool:

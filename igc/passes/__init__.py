@@ -15,6 +15,7 @@ from igc.passes.fold import FoldConstants
 from igc.passes.layout import ChooseLayout
 from igc.passes.record import Record, Remark, Row
 from igc.passes.slice import SliceChannels
+from igc.passes.stacks import SpellOutStacks
 
 
 class Pass(Protocol):
@@ -30,6 +31,7 @@ class Pass(Protocol):
 
 PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
+    SpellOutStacks(),
     SliceChannels(),
     SliceChannels(),
     FoldBatchNorm(),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from igc.analysis.numbering import freeze
 from igc.graph import Program, copy_node
 from igc.passes.record import Record
 
@@ -54,18 +55,9 @@ def _key(node: fx.Node, env: dict[fx.Node, fx.Node], program: Program) -> Any:
         torch.Tag.nondeterministic_seeded in node.target.tags
     ):
         return None
-    return node.target, _freeze(fx.map_arg(node.args, env.__getitem__)), _freeze(
+    return node.target, freeze(fx.map_arg(node.args, env.__getitem__)), freeze(
         fx.map_arg(dict(node.kwargs), env.__getitem__)
     )
-
-
-def _freeze(value: Any) -> Any:
-    """A hashable form in which 1, 1.0 and True differ."""
-    if isinstance(value, (list, tuple)):
-        return tuple(_freeze(v) for v in value)
-    if isinstance(value, dict):
-        return tuple(sorted((k, _freeze(v)) for k, v in value.items()))
-    return type(value).__name__, value
 
 
 @dataclass(frozen=True)

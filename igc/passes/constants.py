@@ -62,6 +62,12 @@ class ConstantPool:
         )
         return Origin(before.source, new)
 
+    def selected(self, name: str, axis: int, index: int) -> Origin:
+        """The origin of `name` at one index of one axis."""
+        before = self.origin(name)
+        transform = f"{before.transform}, select {index} of axis {axis}".lstrip(", ")
+        return Origin(before.source, (), transform, self.sources(name))
+
     def group_origin(self, name: str, plan: GroupPlan) -> Origin:
         """The origin of a grouped kernel cut by `plan`: rows and columns group by group."""
         rows = tuple(int(i) for i in plan.rows.reshape(-1))

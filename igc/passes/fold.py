@@ -82,6 +82,10 @@ def _store(
     if decided:
         value = snap(value)
     base = max(parts, key=lambda p: pool.values[p].numel(), default="constant")
+    for part in parts:  # a mask of ones changes nothing
+        old = pool.values[part]
+        if old.dtype == value.dtype and old.shape == value.shape and torch.equal(old, value):
+            return part, decided
     sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
     return pool.add(base, value, Origin(base.partition("~")[0], (), f"fold {node.target}", sources)), decided
 

@@ -142,10 +142,9 @@ class _Slicer:
     def _value(self, node: fx.Node, masks: Masks) -> fx.Node:
         form = self.live.forms.form.get(node)
         if form is not None and not form.gains and form.axis is not None:
-            if bool((form.constant & masks[form.axis]).any()):
-                kept = self.live.kept[node][form.axis]
-                if bool((masks[form.axis] & ~kept).any()):
-                    return materialize(self, node, form, masks)
+            missing = masks[form.axis] & ~self.live.kept[node][form.axis]
+            if missing.any():
+                return materialize(self, node, form, masks)
         return self.cut(node, masks)
 
     def cut(self, node: fx.Node, masks: Masks) -> fx.Node:

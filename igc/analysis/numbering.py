@@ -1,0 +1,237 @@
+"""Value numbering by channel: where a node repeats what an earlier node computed.
+
+Definition 6. Two channels are *equal* where the same op runs on equal operand channels with the
+same rows of the same checkpoint tensors. Weights of two branches that merely hold the same numbers
+are not the same tensor: they stay apart, so that each can be fine-tuned.
+
+This is what makes a masked kernel minimal that several tasks apply to one input: the rows that they
+share are computed once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import fx
+
+from igc.analysis.known import known_of
+from igc.ops.relations import Follow, Mixing, Opaque, Pointwise, Relation, Select
+
+if TYPE_CHECKING:
+    from igc.analysis.forms import Form, Forms
+
+Signature = NDArray[np.float64]  # [operands, 2, channels]: which source, which of its channels
+
+
+@dataclass
+class Numbering:
+    """The nodes seen so far, found by what they compute."""
+
+    whole: dict[Any, fx.Node] = field(default_factory=dict)
+    parts: dict[Any, list[fx.Node]] = field(default_factory=dict)
+    ids: dict[Any, int] = field(default_factory=dict)
+
+    def repeats(self, node: fx.Node, relation: Relation, forms: Forms) -> Form | None:
+        """The form of a node some of whose channels equal earlier ones; `None` if none do."""
+        from igc.analysis.forms import Form, Piece
+
+        if isinstance(relation, Opaque) and relation.reason == "several outputs":
+            return None
+        key = self._whole_key(node, forms)
+        before = self.whole.setdefault(key, node)
+        if before is not node:
+            one = np.ones(1)
+            return Form(None, (Piece(before, np.zeros(1, dtype=np.int64), one),), np.zeros(1),
+                        np.ones(1, dtype=np.int64), gains=True)  # fmt: skip
+        if isinstance(relation, Select):
+            relation = relation.written
+        if isinstance(relation, Mixing):
+            return self._rows(node, relation, forms)
+        if isinstance(relation, Pointwise):
+            return self._channels(node, relation, forms)
+        return None
+
+    def _id(self, key: Any) -> int:
+        return self.ids.setdefault(key, len(self.ids))
+
+    def canonical(self, node: fx.Node, forms: Forms) -> Any:
+        """What a node is known as: the source it is a plain copy of, or a constant's source."""
+        form = forms.form.get(node)
+        if form is None or len(form.pieces) != 1 or not form.copies.all():
+            return node
+        (piece,) = form.pieces
+        if form.axis is None:
+            return piece.source
+        size = forms.facts.shape(piece.source)[form.axis]
+        if size == len(piece.index) and bool((piece.index == np.arange(size)).all()):
+            return piece.source
+        return node
+
+    def _whole_key(self, node: fx.Node, forms: Forms) -> Any:
+        args = fx.map_arg(node.args, lambda n: self.canonical(n, forms))
+        kwargs = fx.map_arg(node.kwargs, lambda n: self.canonical(n, forms))
+        return node.target, freeze(args), freeze(kwargs)
+
+    def _rows(self, node: fx.Node, relation: Mixing, forms: Forms) -> Form | None:
+        """Rows of a kernel that an earlier contraction of the same input has too."""
+        facts = forms.facts
+        weight = facts.constant(relation.weight.node)
+        bias = None if relation.bias is None else facts.constant(relation.bias)
+        if weight is None or relation.groups > 1 or (relation.bias is not None and bias is None):
+            return None
+        size = facts.shape(relation.x.node)[relation.x_axis]
+        key = (
+            node.target,
+            freeze(_without_tensors(node)),
+            identity(forms.read(relation.x.node, relation.x_axis, size)),
+            source_of(relation.weight.node, forms),
+            None if relation.bias is None else source_of(relation.bias, forms),
+        )
+        for before in self.parts.setdefault(key, []):
+            other = forms.relations[before]
+            assert isinstance(other, Mixing)
+            theirs = facts.constant(other.weight.node)
+            if theirs is None or theirs.shape != weight.shape:
+                continue
+            axes = [relation.w_out, *(a for a in range(weight.ndim) if a != relation.w_out)]
+            same = (weight == theirs).permute(axes).flatten(1).all(dim=1).numpy()
+            if bias is not None and other.bias is not None:
+                same = same & (bias == facts.constant(other.bias)).numpy()
+            form = self._copy(node, before, relation.out_axis, same, forms)
+            if form is not None:
+                return form
+        self.parts[key].append(node)
+        return None
+
+    def _channels(self, node: fx.Node, relation: Pointwise, forms: Forms) -> Form | None:
+        """Channels of an element-by-element op that an earlier node has too."""
+        axis = self._axis(relation, forms)
+        sources = self._sources(relation, axis, forms)
+        start = (node.target, freeze(_without_tensors(node)))
+        for before in dict.fromkeys(n for s in sources for n in self.parts.get((*start, s), ())):
+            other = forms.relations[before]
+            other = other.written if isinstance(other, Select) else other
+            if axis is None or not isinstance(other, Pointwise):
+                continue
+            mine = self._signature(relation, axis, forms)
+            theirs = self._signature(other, axis, forms)
+            if mine is None or theirs is None or mine.shape != theirs.shape:
+                continue
+            form = self._copy(node, before, axis, (mine == theirs).all(axis=(0, 1)), forms)
+            if form is not None:
+                return form
+        for source in sources:
+            self.parts.setdefault((*start, source), []).append(node)
+        return None
+
+    def _axis(self, relation: Pointwise, forms: Forms) -> int | None:
+        for follow in relation.operands:
+            form = forms.form.get(follow.node)
+            if form is not None and form.axis is not None:
+                axis = follow.axes[form.axis]
+                if axis is not None and axis not in relation.fixed:
+                    return axis
+        return None
+
+    def _sources(self, relation: Pointwise, axis: int | None, forms: Forms) -> list[fx.Node]:
+        """The nodes that the first varying operand reads."""
+        for follow in relation.operands:
+            if follow.node.op == "get_attr":
+                continue
+            if axis is None or axis not in follow.axes:
+                return [follow.node]
+            at = follow.axes.index(axis)
+            size = forms.facts.shape(follow.node)[at]
+            return [p.source for p in forms.read(follow.node, at, size).pieces]
+        return []
+
+    def _signature(self, relation: Pointwise, axis: int, forms: Forms) -> Signature | None:
+        rows = []
+        for follow in relation.operands:
+            row = self._operand(follow, axis, forms)
+            if row is None:
+                return None
+            rows.append(row)
+        width = max((r.shape[1] for r in rows), default=0)
+        return np.stack([np.broadcast_to(r, (2, width)) for r in rows]) if rows else None
+
+    def _operand(self, follow: Follow, axis: int, forms: Forms) -> Signature | None:
+        node = follow.node
+        if axis not in follow.axes:
+            return np.array([[self._id(self.canonical(node, forms))], [0.0]])
+        at = follow.axes.index(axis)
+        size = forms.facts.shape(node)[at]
+        constant = forms.facts.constant(node)
+        if constant is not None:
+            if constant.numel() != size:
+                return np.array([[self._id(node)], [0.0]])
+            name = self._id(("constant", source_of(node, forms)))
+            return np.stack([np.full(size, float(name)), constant.detach().double().reshape(-1).numpy()])
+        form = forms.read(node, at, size)
+        row = np.full((2, size), -1.0)
+        row[1] = form.shift
+        for piece in form.pieces:
+            mine = form.copies & (piece.coefficient != 0)
+            row[0, mine] = self._id(piece.source)
+            row[1, mine] = piece.index[mine]
+        arithmetic = ~(form.copies | form.constant)
+        row[0, arithmetic] = self._id(node)
+        row[1, arithmetic] = np.flatnonzero(arithmetic)
+        return row
+
+    def _copy(
+        self, node: fx.Node, before: fx.Node, axis: int, same: NDArray[np.bool_], forms: Forms
+    ) -> Form | None:
+        """The form "channel c of `before` where `same`, itself elsewhere"."""
+        from igc.analysis.forms import Form, Piece
+
+        if not same.any() or forms.facts.shape(node) != forms.facts.shape(before):
+            return None
+        known = known_of(node, forms)
+        shift = np.zeros(len(same))
+        mine = ~same
+        if known is not None and known[0] == axis:
+            same, mine = same & ~known[1], mine & ~known[1]
+            shift = np.where(known[1], known[2], 0.0)
+        elif known is not None:
+            return None
+        if not same.any():
+            return None
+        theirs = forms.read(before, axis, len(same)).scaled(same.astype(np.float64))
+        if bool((theirs.constant & same).any()):
+            return None
+        pieces = [p for p in theirs.pieces if p.coefficient.any()]
+        pieces.append(Piece(node, np.arange(len(same)), mine.astype(np.float64)))
+        return Form(axis, tuple(pieces), shift, np.ones(len(same), dtype=np.int64))
+
+
+def identity(form: Form) -> Any:
+    """A key that two forms share exactly where they are the same value."""
+    return (
+        form.axis,
+        tuple((p.source, p.index.tobytes(), p.coefficient.tobytes()) for p in form.pieces),
+        form.shift.tobytes(),
+    )
+
+
+def source_of(node: fx.Node, forms: Forms) -> str:
+    """The checkpoint tensor that a constant was cut or computed from."""
+    name = str(node.target)
+    origin = forms.facts.program.origins.get(name)
+    return name if origin is None or not origin.source else origin.source
+
+
+def _without_tensors(node: fx.Node) -> Any:
+    return fx.map_arg((node.args, dict(node.kwargs)), lambda n: None)  # type: ignore[arg-type, return-value]
+
+
+def freeze(value: Any) -> Any:
+    """A hashable form of node arguments, in which 1, 1.0 and True differ."""
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(v) for v in value)
+    if isinstance(value, dict):
+        return tuple(sorted((k, freeze(v)) for k, v in value.items()))
+    return value if isinstance(value, fx.Node) else (type(value).__name__, value)
