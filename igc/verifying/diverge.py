@@ -22,7 +22,10 @@ def locate(reference: Side, candidate: Side, inputs: Sequence[Tensor]) -> str | 
     """The first layer that diverges, where both sides let their insides be seen."""
     if isinstance(reference, TorchSide) and isinstance(candidate, TorchSide):
         return first_difference(
-            reference.decided, candidate.decided, inputs, rounded=candidate.changed
+            reference.decided,
+            candidate.decided,
+            inputs,
+            rounded=candidate.changed or candidate.rounded,
         )
     return None
 
@@ -61,8 +64,14 @@ def comparable(reference: Program, candidate: Program) -> list[tuple[fx.Node, st
     """
     known = {n.name: n.target for n in reference.graph.nodes if n.op == "call_function"}
     nodes = [n for n in candidate.graph.nodes if n.op == "call_function"]
-    sources = [(n, str(n.meta["source"])) for n in nodes if n.meta.get("source") in known]
-    return sources or [(n, n.name) for n in nodes if known.get(n.name) == n.target]
+    first: dict[str, fx.Node] = {}
+    for node in nodes:  # later nodes of one source only move its channels about
+        source = node.meta.get("source")
+        if source in known:
+            first.setdefault(str(source), node)
+    if first:
+        return [(node, source) for source, node in first.items()]
+    return [(n, n.name) for n in nodes if known.get(n.name) == n.target]
 
 
 def _portions(
@@ -129,10 +138,8 @@ def cut(value: Tensor, kept: Mapping[int, Sequence[int]] | None) -> Tensor:
 
 
 def difference(a: Tensor, b: Tensor, tolerance: float) -> str:
-    """Empty where the two agree, or how they do not; values of other shapes agree with nothing."""
-    if a.shape != b.shape:
-        return f"shape {list(b.shape)} instead of {list(a.shape)}"
-    if a.numel() == 0:
+    """Empty where the two agree or have other shapes, or else how they differ."""
+    if a.shape != b.shape or a.numel() == 0:
         return ""
     x, y = a.double(), b.double()
     gap = (x - y).abs()

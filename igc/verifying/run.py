@@ -83,14 +83,12 @@ def _sides(reference: Network, candidate: Network, inputs: Inputs) -> tuple[Side
             known[role] = TorchSide(f"{role} program", network)
         elif isinstance(network, (str, PathLike)):
             known[role] = path_side(network, role)
-        elif isinstance(network, nn.Module) and isinstance(
-            getattr(network, "program", None), Program
-        ):
-            known[role] = module_side(network, role, None)
         elif not isinstance(network, nn.Module):
             raise BadInput(
                 f"verify: the {role} is a {type(network).__name__}; give a module or a path"
             )
+        elif isinstance(getattr(network, "program", None), Program):
+            known[role] = module_side(network, role, None)
     for role in [r for r in given if r not in known]:
         network = given[role]
         assert isinstance(network, nn.Module)
