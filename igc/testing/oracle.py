@@ -217,6 +217,10 @@ def compare_outputs(want: Any, have: Any, tolerance: float, where: str) -> None:
     faults: list[str] = []
     for (path, a), (_, b) in zip(wants, haves, strict=True):
         name = pytree.keystr(path) or "output"
+        if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+            if type(a) is not type(b) or a != b:
+                faults.append(f"{name}: {a!r} became {b!r}")
+            continue
         if a.shape != b.shape or a.dtype != b.dtype:
             faults.append(f"{name}: {a.dtype} {tuple(a.shape)} became {b.dtype} {tuple(b.shape)}")
             continue
@@ -250,8 +254,8 @@ def relative_error(want: Tensor, have: Tensor) -> float:
     return difference / largest if largest > 0 else difference
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and relative_error(a, b) <= 1e-6
+def _same(a: Any, b: Tensor) -> bool:
+    return isinstance(a, Tensor) and a.shape == b.shape and relative_error(a, b) <= 1e-6
 
 
 def _worst(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
