@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from igc.nn.examples import VALUE
 from igc.nn.kinds import (
     ACTIVATIONS,
     ADDS,
@@ -21,7 +22,7 @@ from igc.nn.kinds import (
     module_of,
     weight_shape,
 )
-from igc.nn.trace import VALUE, Traced
+from igc.nn.trace import Traced
 
 # Modules and calls whose output has the channels of their first input, on the same axis.
 POOL_NAMES = ("max", "avg", "adaptive_avg", "adaptive_max")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from igc.errors import BadInput
 from igc.nn.functional import remove_in_place
@@ -21,7 +21,7 @@ def gate(
     heads: Mapping[str, nn.Module],
     at: At = "block",
     *,
-    example_inputs: tuple[Any, ...] | None = None,
+    example_inputs: tuple[Any, ...] | Tensor | None = None,
     init: float = OPEN,
 ) -> GatedNetwork:
     """Returns `backbone` gated for the tasks in `heads`, in training mode.
@@ -46,6 +46,8 @@ def gate(
     cannot be gated or a task's name is not usable. Source: InterroGate, equations 2-5.
     """
     _check(backbone, heads)
+    if isinstance(example_inputs, Tensor):
+        example_inputs = (example_inputs,)
     traced = trace_both_modes(backbone, example_inputs)
     remove_in_place(traced)
     return GatedNetwork(traced, find_points(traced, at), heads, init).train()

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from igc.nn.examples import attribute
+
 CONVS = (nn.modules.conv._ConvNd,)
 LINEARS = (nn.Linear, nn.Bilinear)
 BATCH_NORMS = (nn.modules.batchnorm._NormBase,)  # instance norms too; channels on axis 1
@@ -90,7 +92,6 @@ def weight_shape(root: nn.Module, node: fx.Node) -> torch.Size | None:
     """Returns the shape of the weight a functional convolution or linear reads, if it is known."""
     weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
     if isinstance(weight, fx.Node) and weight.op == "get_attr":
-        *owners, name = str(weight.target).split(".")
-        value = getattr(root.get_submodule(".".join(owners)), name)
+        value = attribute(root, str(weight.target))
         return value.shape if isinstance(value, Tensor) else None
     return None

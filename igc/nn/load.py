@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,7 +11,14 @@ from igc.errors import BadInput
 
 MOST_LISTED = 10
 
-Part = tuple[nn.Module, Mapping[str, Any], Collection[str]]
+
+class Part(NamedTuple):
+    """A module, its new state, the keys that this may hold in excess, and the keys' prefix."""
+
+    module: nn.Module
+    state: Mapping[str, Any]
+    spare: Collection[str] = ()
+    prefix: str = ""
 
 
 def split_head(
@@ -36,18 +43,17 @@ def split_head(
 def load_strictly(parts: Collection[Part], what: str) -> None:
     """Copies each state into its module, or raises BadInput and copies nothing.
 
-    `parts`: (module, state, keys that the state may hold in excess). The error lists every
-    missing, unexpected and mis-shaped key; `what` says who was being loaded.
+    The error lists the missing, unexpected and mis-shaped keys; `what` says who was being loaded.
     """
     missing: list[str] = []
     unexpected: list[str] = []
     misshaped: list[str] = []
-    for module, state, spare in parts:
+    for module, state, spare, prefix in parts:
         own = module.state_dict()
-        missing += [key for key in own if key not in state]
-        unexpected += [key for key in state if key not in own and key not in spare]
+        missing += [prefix + key for key in own if key not in state]
+        unexpected += [prefix + key for key in state if key not in own and key not in spare]
         misshaped += [
-            f"{key} {_shape(state[key])} instead of {_shape(own[key])}"
+            f"{prefix}{key} {_shape(state[key])} instead of {_shape(own[key])}"
             for key in own
             if key in state and _shape(state[key]) != _shape(own[key])
         ]
@@ -62,9 +68,9 @@ def load_strictly(parts: Collection[Part], what: str) -> None:
     ]
     if problems:
         raise BadInput(f"the state_dict does not fit {what}: {'; '.join(problems)}")
-    for module, state, _ in parts:
-        own = module.state_dict()
-        module.load_state_dict({key: state[key] for key in own})
+    for part in parts:
+        own = part.module.state_dict()
+        part.module.load_state_dict({key: part.state[key] for key in own})
 
 
 def _shape(value: Any) -> Any:

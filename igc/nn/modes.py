@@ -17,7 +17,8 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from igc.errors import BadInput
-from igc.nn.trace import PATH, Traced, attribute, trace
+from igc.nn.examples import attribute
+from igc.nn.trace import PATH, Traced, trace
 
 TRAINING = "training"  # a get_attr node with this target reads the network's own flag
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from igc.errors import BadInput
 from igc.nn.branches import make_branch
 from igc.nn.gate import Gate
-from igc.nn.generated import function_of
+from igc.nn.generated import function_of, graph_of, lines_of
 from igc.nn.load import Part, load_strictly, split_head
 from igc.nn.mix import Mix
 from igc.nn.named import Named, safe_keys
@@ -87,9 +87,9 @@ class GatedNetwork(nn.Module):
         if task not in self.tasks:
             raise BadInput(f"unknown task '{task}': this network has {', '.join(self.tasks)}")
         backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
-        parts: list[Part] = [(self.branches[task], backbone, self._backbone_keys)]
+        parts = [Part(self.branches[task], backbone, self._backbone_keys)]
         if head:
-            parts.append((self.heads[task], head, frozenset()))
+            parts.append(Part(self.heads[task], head, prefix="head."))
         load_strictly(parts, f"the branch of task '{task}'")
 
     def load_shared(self, state_dict: Mapping[str, Tensor]) -> None:
@@ -100,7 +100,9 @@ class GatedNetwork(nn.Module):
         backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
         unexpected = {f"head.{key}": value for key, value in head.items()}
         state = {**backbone, **unexpected}
-        load_strictly([(self.branches[SHARED], state, self._backbone_keys)], "the shared branch")
+        load_strictly(
+            [Part(self.branches[SHARED], state, self._backbone_keys)], "the shared branch"
+        )
 
     def gate_parameters(self) -> list[nn.Parameter]:
         """Returns every alpha and beta: the parameters for the gates' own optimiser."""
@@ -116,10 +118,10 @@ class GatedNetwork(nn.Module):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles by state alone; the copy compiles its graph anew."""
-        return _blank, (), self.__dict__
+        return _blank, (), {**self.__dict__, "graph": lines_of(self.graph)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(state, graph=graph_of(state["graph"]))
         self._bind()
 
 

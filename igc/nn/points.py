@@ -11,10 +11,11 @@ from torch import Tensor, fx, nn
 
 from igc.errors import BadInput
 from igc.nn.channels import layout
+from igc.nn.examples import VALUE
 from igc.nn.flow import from_input, per_branch, upstream
 from igc.nn.kinds import is_activation, is_add, is_norm, is_shape, is_weighted
 from igc.nn.named import unique
-from igc.nn.trace import PATH, VALUE, Traced
+from igc.nn.trace import PATH, Traced
 
 Predicate = Callable[[str, nn.Module], bool]
 At = str | Sequence[str] | Predicate

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import fx, nn
 
 from igc.errors import BadInput
+from igc.nn.examples import VALUE, Examples
 
 PATH = "igc_path"  # node.meta: path of the module in whose forward the op or the call stands
-VALUE = "igc_value"  # node.meta: the node's value on the example inputs, tensors being fake
 
 
 @dataclass
@@ -65,10 +64,7 @@ class _Tracer(fx.Tracer):
         self.leaves = leaves
         self.calls: dict[str, list[Any]] = {}
         self.stack = [""]
-        self.evaluating = False  # inside a leaf that computes its fake value: nothing is recorded
-        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self.given = 0 if example_inputs is None else len(example_inputs)
-        self.examples = None if example_inputs is None else iter(example_inputs)
+        self.examples = None if example_inputs is None else Examples(example_inputs)
 
     def create_args_for_root(
         self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
@@ -82,8 +78,9 @@ class _Tracer(fx.Tracer):
                     f"the backbone's forward takes *{parameter.name}: "
                     "igc.gate needs its inputs spelled out"
                 )
+        given = 0 if self.examples is None else self.examples.count
         for position, parameter in enumerate(parameters, start=1):
-            if position > self.given and parameter.default is not parameter.empty:
+            if position > given and parameter.default is not parameter.empty:
                 self.graph.erase_node(args[position].node)
                 args[position] = parameter.default
         return function, args  # keyword-only arguments included: fx makes them positional
@@ -100,7 +97,7 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        if self.evaluating:
+        if self._is_evaluating():
             return forward(*args, **kwargs)
         path = self.path_of_module(m)
         if self.is_leaf_module(m, path):
@@ -113,7 +110,7 @@ class _Tracer(fx.Tracer):
         return result
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if self.evaluating:
+        if self._is_evaluating():
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
@@ -122,8 +119,8 @@ class _Tracer(fx.Tracer):
     ) -> fx.Node:
         node = super().create_node(kind, target, args, kwargs, *rest, **more)
         node.meta[PATH] = self.stack[-1]
-        if self.examples is not None and kind != "output":
-            node.meta[VALUE] = self._evaluate(node)
+        if self.examples is not None:
+            self.examples.evaluate(node, self.root)
         return node
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
@@ -132,34 +129,8 @@ class _Tracer(fx.Tracer):
     def to_bool(self, obj: fx.Proxy) -> bool:
         return super().to_bool(obj) if self.examples is None else bool(obj.node.meta[VALUE])
 
-    def _evaluate(self, node: fx.Node) -> Any:
-        if node.op == "placeholder":
-            assert self.examples is not None
-            value = next(self.examples, node.args[0] if node.args else None)
-            return self.mode.from_tensor(value) if isinstance(value, Tensor) else value
-        if node.op == "get_attr":
-            value = attribute(self.root, str(node.target))
-            return self.mode.from_tensor(value) if isinstance(value, Tensor) else value
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta[VALUE])
-        with self.mode, torch.no_grad():
-            if node.op == "call_module":
-                return self._call_leaf(self.root.get_submodule(str(node.target)), args, kwargs)
-            if node.op == "call_method":
-                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-            return node.target(*args, **kwargs)  # type: ignore[operator]  # call_function
-
-    def _call_leaf(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
-        """Calls a leaf for its shapes alone; in evaluation, for a BatchNorm in training refuses
-        a batch of one."""
-        modes = {m: m.training for m in module.modules()}
-        module.eval()
-        self.evaluating = True
-        try:
-            return module(*args, **kwargs)
-        finally:
-            self.evaluating = False
-            for m, training in modes.items():
-                m.training = training
+    def _is_evaluating(self) -> bool:
+        return self.examples is not None and self.examples.calling
 
 
 class _Answering(fx.Proxy):
@@ -183,12 +154,6 @@ class _Answering(fx.Proxy):
 
     def __iter__(self) -> Iterator[fx.Proxy]:
         return (operator.getitem(cast(Any, self), i) for i in range(len(self)))
-
-
-def attribute(root: nn.Module, path: str) -> Any:
-    """Returns the parameter, buffer or other attribute of `root` at a dotted path."""
-    *owners, name = path.split(".")
-    return getattr(root.get_submodule(".".join(owners)), name)
 
 
 def _untraceable(error: Exception, no_example: bool) -> str:

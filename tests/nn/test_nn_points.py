@@ -145,7 +145,7 @@ def test_example_inputs_tell_the_channels() -> None:
     backbone = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.PixelShuffle(2))
     x = torch.randn(1, 3, 8, 8)
     assert layers(backbone, ["1"], example_inputs=(x,)) == [("1", 2, 1)]
-    with pytest.raises(BadInput, match="layer '1'.*example_inputs"):
+    with pytest.raises(BadInput, match=r"layer '1'.*example_inputs"):
         gate(backbone, heads("ab"), at=["1"])
 
 
@@ -165,7 +165,7 @@ def test_what_the_output_does_not_need_is_not_built() -> None:
     conv = {b: net.branches[b].body(x) for b in ("shared", "a")}
     mask = net.gates["body"]["a"].mask[:, None, None]
     assert_close(net(x)["a"], net.branches["a"].tail(torch.where(mask, conv["a"], conv["shared"])))
-    with pytest.raises(BadInput, match="'aux'.*does not reach"):
+    with pytest.raises(BadInput, match=r"'aux'.*does not reach"):
         gate(Calls(forward, **modules), heads("ab"), at=["aux"])
 
 

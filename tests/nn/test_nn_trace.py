@@ -1,4 +1,4 @@
-"""Tracing: modes, in-place ops, sizes asked by Python, optional arguments, what cannot be traced."""
+"""Tracing: modes, in-place ops, sizes asked by Python, optional arguments, refusals."""
 
 from __future__ import annotations
 
