@@ -27,26 +27,27 @@ class Sample:
 
 
 def samples(program: Program) -> list[Sample]:
-    """The example's sizes and a second batch, with random inputs and what `program` makes of them.
+    """Random inputs and what `program` makes of them, at one or, where it is dynamic, two batches.
 
     An output may be off by `MULTIPLE` times the rounding error that the program itself shows in
-    its own precision against float64 on the same inputs, and by `FLOOR` machine epsilons of its
-    largest value in any case.
+    its own precision against float64 (on a batch of one, which is quick), and by `FLOOR` machine
+    epsilons of its largest value in any case.
     """
     batches = {s.dims[0] for s in program.inputs if s.dims} & set(program.sizes)
-    second = {k: v + 1 if k in batches else v for k, v in program.sizes.items()}
-    points = [program.sizes] + ([second] if batches else [])
-    return [_sample(program, sizes) for sizes in points]
-
-
-def _sample(program: Program, sizes: dict[str, int]) -> Sample:
+    points = [{**program.sizes, **dict.fromkeys(batches, n)} for n in ((1, 3) if batches else (0,))]
     generator = torch.Generator().manual_seed(0)
-    inputs = tuple(_random(spec, sizes, generator) for spec in program.inputs)
-    with torch.no_grad():
-        own = [v.detach() for v in execute(program, inputs)]
-        exact = execute(program, inputs, dtype=torch.float64)
-    bounds = tuple(_bound(a, b) for a, b in zip(own, exact, strict=True))
-    return Sample(inputs, tuple(own), bounds)
+    found: list[Sample] = []
+    errors: list[float] = []
+    for sizes in points:
+        inputs = tuple(_random(spec, sizes, generator) for spec in program.inputs)
+        with torch.no_grad():
+            own = execute(program, inputs)
+            if not errors:
+                exact = execute(program, inputs, dtype=torch.float64)
+                errors = [_error(a, b) for a, b in zip(own, exact, strict=True)]
+        bounds = tuple(_bound(v, e) for v, e in zip(own, errors, strict=True))
+        found.append(Sample(inputs, tuple(own), bounds))
+    return found
 
 
 def _random(spec: InputSpec, sizes: dict[str, int], generator: torch.Generator) -> Tensor:
@@ -56,13 +57,21 @@ def _random(spec: InputSpec, sizes: dict[str, int], generator: torch.Generator) 
     return torch.randint(0, 2, shape, generator=generator).to(spec.dtype)
 
 
-def _bound(own: Tensor, exact: Tensor) -> float:
-    if not own.dtype.is_floating_point or not own.numel():
+def _largest(value: Tensor) -> float:
+    """The largest finite magnitude."""
+    finite = value.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return finite.abs().max().item() if value.numel() else 0.0
+
+
+def _error(own: Tensor, exact: Tensor) -> float:
+    """The largest rounding error, relative to the largest value."""
+    return _largest(own.double() - exact.double()) / (_largest(exact) or 1.0)
+
+
+def _bound(own: Tensor, error: float) -> float:
+    if not own.dtype.is_floating_point:
         return 0.0
-    exact = exact.nan_to_num(posinf=0.0, neginf=0.0)
-    largest = exact.abs().max().item()
-    error = (own.double().nan_to_num(posinf=0.0, neginf=0.0) - exact).abs().max().item()
-    return MULTIPLE * error + FLOOR * torch.finfo(own.dtype).eps * largest
+    return (MULTIPLE * error + FLOOR * torch.finfo(own.dtype).eps) * _largest(own)
 
 
 def disagreement(run: Runner, names: Sequence[str], program: Program, sample: Sample) -> str | None:

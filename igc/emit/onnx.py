@@ -98,14 +98,16 @@ def export_onnx(
         route, reason = "torch.onnx.export", str(unsupported)
         model = _by_torch(static, program, names, reason)
     chosen = samples(program)
-    _dress(model, program, names, {})
-    _validate(model, program, names, chosen)
+    data = _checked(model, program, names, chosen)
     simpler = _simplified(model, program, names, chosen) if simplify else None
-    kept = model if simpler is None else simpler
+    kept, data = simpler or (model, data)
     with atomic_write(path) as temporary:
-        recorded = _recorded(kept, program, names, verification, temporary)
-        data = recorded.SerializeToString(deterministic=True)
         temporary.write_bytes(data)
+        result = verification(temporary) if callable(verification) else verification
+        if result is not None:
+            _dress(kept, program, names, {"igc.verification": _json(result)})
+            data = _bytes(kept)
+            temporary.write_bytes(data)
     return OnnxInfo(
         path=str(path),
         nodes=len(kept.graph.node),
@@ -300,19 +302,19 @@ def _write_metadata(model: onnx.ModelProto, meta: Mapping[str, str]) -> None:
         model.metadata_props.add(key=key, value=meta[key])
 
 
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def _bytes(model: onnx.ModelProto) -> bytes:
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _runner(
+    data: bytes, program: Program, names: tuple[str, ...]
+) -> Callable[[Mapping[str, Tensor]], Sequence[Tensor]]:
+    """Runs the model in onnxruntime on inputs by the program's names."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    data = model.SerializeToString()
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
-def _runner(
-    model: onnx.ModelProto, program: Program, names: tuple[str, ...]
-) -> Callable[[Mapping[str, Tensor]], Sequence[Tensor]]:
-    session = _session(model)
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def run(feed: Mapping[str, Tensor]) -> Sequence[Tensor]:
         own = {n: feed[s.name].numpy() for n, s in zip(names, program.inputs, strict=True)}
@@ -321,27 +323,32 @@ def _runner(
     return run
 
 
-def _validate(
+def _checked(
     model: onnx.ModelProto, program: Program, names: tuple[str, ...], chosen: Sequence[Sample]
-) -> None:
-    """Raises `CheckFailed` unless the model is valid ONNX and agrees with the program."""
+) -> bytes:
+    """The model's bytes; `CheckFailed` unless it is valid ONNX and agrees with the program.
+
+    The full checker includes strict shape and type inference.
+    """
+    _dress(model, program, names, {})
     written = tuple(o.name for o in model.graph.output)
     if written != program.outputs:
         raise CheckFailed(f"the ONNX outputs are {written}, expected {program.outputs}")
+    data = _bytes(model)
     try:
-        onnx.checker.check_model(model, full_check=True)
-        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-        run = _runner(model, program, names)
+        onnx.checker.check_model(data, full_check=True)
+        run = _runner(data, program, names)
     except Exception as error:  # the checker, protobuf and the runtime raise kinds of their own
         line = " ".join(str(error).split())[:300]
         raise CheckFailed(f"the ONNX file is not valid: {line}") from error
     require_agreement(run, program.outputs, program, chosen, "the ONNX file")
+    return data
 
 
 def _simplified(
     model: onnx.ModelProto, program: Program, names: tuple[str, ...], chosen: Sequence[Sample]
-) -> onnx.ModelProto | None:
-    """onnxsim's version, where it is smaller in nothing less and valid; None to keep ours."""
+) -> tuple[onnx.ModelProto, bytes] | None:
+    """onnxsim's version and its bytes, where it is smaller and passes; None to keep ours."""
     if model.ByteSize() > SIMPLIFY_LIMIT:
         return None
     import onnxsim
@@ -349,13 +356,11 @@ def _simplified(
     try:
         with _quiet():
             simpler, _ = onnxsim.simplify(model)
-        _dress(simpler, program, names, {})
         if not _better(simpler, model):
             return None
-        _validate(simpler, program, names, chosen)
+        return simpler, _checked(simpler, program, names, chosen)
     except Exception:  # whatever goes wrong in a foreign tool, the file at hand is the answer
         return None
-    return simpler  # type: ignore[no-any-return]  # onnxsim has no types
 
 
 def _better(new: onnx.ModelProto, old: onnx.ModelProto) -> bool:
@@ -367,18 +372,3 @@ def _better(new: onnx.ModelProto, old: onnx.ModelProto) -> bool:
 
 def _weight(model: onnx.ModelProto) -> int:
     return sum(len(t.raw_data) or t.ByteSize() for t in model.graph.initializer)
-
-
-def _recorded(
-    model: onnx.ModelProto,
-    program: Program,
-    names: tuple[str, ...],
-    verification: Verification | None,
-    temporary: Path,
-) -> onnx.ModelProto:
-    if callable(verification):
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
-        verification = verification(temporary)
-    if verification is not None:
-        _dress(model, program, names, {"igc.verification": _json(verification)})
-    return model

@@ -35,7 +35,7 @@ class Lowering:
     def __init__(self, program: Program, graph: OnnxGraph) -> None:
         self.program = program
         self.graph = graph
-        self._facts = [shapes(program)] + [shapes(program, s) for s in _points(program)]
+        self._facts = [shapes(program), *_elsewhere(program)]
         self._values: dict[fx.Node, Lowered] = {}
         self._constants: dict[str, str] = {}
 
@@ -250,23 +250,16 @@ class Lowering:
         return self.graph.integers(known, "shape") if known else self.op("Shape", self(node))
 
 
-def _points(program: Program) -> list[dict[str, int]]:
-    """Other sizes to evaluate at: all moved at once, and each on its own where that is valid."""
+def _elsewhere(program: Program) -> list[dict[fx.Node, Value]]:
+    """The shapes with each dynamic size moved on its own; all at once where that is not valid."""
     moved = other_sizes(program)
-    points = [moved] if moved else []
-    for name in program.sizes if len(program.sizes) > 1 else ():
-        point = {**program.sizes, name: moved[name]}
-        if _valid(program, point):
-            points.append(point)
-    return points
-
-
-def _valid(program: Program, sizes: dict[str, int]) -> bool:
-    try:
-        shapes(program, sizes)
-    except (RuntimeError, ValueError):  # sizes that are tied to each other in the network
-        return False
-    return True
+    found: list[dict[fx.Node, Value]] = []
+    for name in program.sizes:
+        try:
+            found.append(shapes(program, {**program.sizes, name: moved[name]}))
+        except (RuntimeError, ValueError):  # sizes that are tied to each other in the network
+            return [shapes(program, moved), *found]
+    return found
 
 
 def _lowest(value: Any) -> int:
