@@ -16,7 +16,9 @@ from .common import example_inputs, load_network, only_results_on_stdout, print_
 from .options import Checkpoint, Input, Json, Model, Tasks
 
 if TYPE_CHECKING:
-    import igc
+    from igc.emit import StaticNetwork
+    from igc.report import Report
+    from igc.verifying import Check
 
 REPORT_WRITERS = {".html": "to_html", ".md": "to_markdown", ".csv": "to_csv", ".json": "to_json"}
 
@@ -102,41 +104,52 @@ def command(
     _check(targets)
     require_shapes(checkpoint, model, inputs)
     started = time.perf_counter()
+    checks: dict[str, Check] = {}
     with only_results_on_stdout():
         import igc
 
         names = None if tasks is None else tasks.names
         reference = load_network(checkpoint, model)
         static = igc.compile(reference, inputs, tasks=names)
-        costs = igc.report(reference, static)
-        checks: dict[str, igc.Check] = {}
 
-        def prove(model_file: Path) -> bool:
+        def prove(model_file: Path) -> dict[str, Any]:
             # The first shows that the structure is right, the second that the file is.
             checks["static"] = igc.verify(reference, static, tasks=names)
             check = igc.verify(reference, model_file, tasks=names)
-            checks["onnx"] = replace(check, candidate=str(out))  # model_file is a temporary name
-            return all(check.passed for check in checks.values())
+            checks["onnx"] = replace(check, candidate=str(out))  # model_file is a temporary file
+            if not all(checks.values()):
+                raise _Disproved
+            return {"passed": True, **{name: _ways(check) for name, check in checks.items()}}
 
-        passed = _write(targets, static, costs, prove=None if no_verify else prove)
+        def costs(model_files: list[Path]) -> Report:
+            return igc.report(
+                reference,
+                static,
+                files={"gated": checkpoint, "static": model_files},
+                references=report is not None,
+            )
+
+        with contextlib.suppress(_Disproved):
+            found = _write(targets, static, costs, None if no_verify else prove)
+    passed = all(checks.values())
     outcome: dict[str, Any] = {
         "checkpoint": checkpoint,
         "passed": passed,
         "written": dict(targets.named()) if passed else {},
         "seconds": round(time.perf_counter() - started, 3),
         "verify": {name: check.to_dict() for name, check in checks.items()} or None,
-        "report": costs.to_dict(),
+        "report": found.to_dict() if passed else None,
     }
     if as_json:
         print_json(outcome)
     else:
-        render.compiled(outcome, checks)
+        render.compiled(outcome, [str(check) for check in checks.values()])
     if not passed:
         from igc.errors import CheckFailed
 
         raise CheckFailed(
             f"{checkpoint} and its compiled network differ, so nothing was written; "
-            "igc explain tells how the network was read (please report this)"
+            "this is a defect in igc: please report it"
         )
 
 
@@ -163,31 +176,32 @@ def _check(targets: Targets) -> None:
         check(path)
 
 
+def _ways(check: Check) -> list[str]:
+    """How the networks were compared: what an ONNX file says of its own verification."""
+    return sorted({leg.way for output in check.outputs.values() for leg in output.legs})
+
+
 def _write(
     targets: Targets,
-    static: igc.StaticNetwork,
-    costs: igc.Report,
-    prove: Callable[[Path], bool] | None,
-) -> bool:
-    """Writes every target and returns True, or, when `prove` says no, none and returns False."""
+    static: StaticNetwork,
+    costs: Callable[[list[Path]], Report],
+    prove: Callable[[Path], dict[str, Any]] | None,
+) -> Report:
+    """Writes every target, or none where `prove` raises; returns the cost report."""
     import igc
     from igc.files import atomic_write
 
-    with contextlib.suppress(_Disproved), contextlib.ExitStack() as renames:
-
-        def stage(path: Path) -> Path:
-            return renames.enter_context(atomic_write(path))
-
-        model_file = stage(targets.onnx)
-        igc.export_onnx(static, model_file)
-        if prove is not None and not prove(model_file):
-            raise _Disproved
+    with contextlib.ExitStack() as renames:
+        files = [renames.enter_context(atomic_write(targets.onnx))]
+        igc.export_onnx(static, files[0], verification=prove)
         if targets.torch is not None:
-            static.save(stage(targets.torch))
+            files.append(renames.enter_context(atomic_write(targets.torch)))
+            static.save(files[1])
+        report = costs(files)
         if targets.report is not None:
-            text = getattr(costs, REPORT_WRITERS[targets.report.suffix])()
-            stage(targets.report).write_text(text, encoding="utf-8")
+            page = renames.enter_context(atomic_write(targets.report))
+            text = getattr(report, REPORT_WRITERS[targets.report.suffix])()
+            page.write_text(text, encoding="utf-8")
         if targets.source is not None:
             static.export(targets.source)
-        return True
-    return False
+    return report

@@ -1,29 +1,155 @@
-"""Rich tables and bars, drawn from the plain dictionaries that the library returns."""
+"""Rich tables, drawn from the plain dictionaries that the library returns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Row = Mapping[str, Any]
 
 
-def compiled(outcome: Mapping[str, Any], checks: Mapping[str, Any]) -> None:
-    """Prints what `igc compile` did: the costs, the checks, the files."""
-    console = Console()
-    for check in checks.values():
-        console.print(str(check), markup=False, highlight=False, soft_wrap=True)
-    if not checks:
-        console.print("not verified (--no-verify)")
-    for option, path in outcome["written"].items():
-        console.print(f"{option[2:]}: {path}", highlight=False)
+def console() -> Console:
+    """Standard output; without a terminal, wide enough that no table is cut."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=max(found.width, 160))
 
 
-def report(values: Mapping[str, Any]) -> None:
-    """Prints a cost report."""
-    Console().print(values)
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table; the first column aligns left, all others right."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for i, name in enumerate(head):
+        made.add_column(Text(name), justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
 
 
-def inspection(values: Mapping[str, Any]) -> None:
+def compiled(outcome: Row, checks: Sequence[str]) -> None:
+    """Prints what `igc compile` did: the checks, the costs, the files."""
+    out = console()
+    for check in checks or ["not verified (--no-verify)"]:
+        out.print(Text(check), soft_wrap=True)
+    if outcome["report"] is not None:
+        out.print(totals(outcome["report"]))
+        _remarks(out, outcome["report"])
+    for path in outcome["written"].values():
+        out.print(Text(f"wrote {path}"), soft_wrap=True)
+
+
+def demo(outcome: Row, check: str) -> None:
+    """Prints what `igc demo` did: the check, the costs, pictures, accuracies, the files."""
+    out = console()
+    out.print(Text(check), soft_wrap=True)
+    out.print(totals(outcome["report"]))
+    tasks = list(outcome["accuracy"]["compiled"])
+    pictures = [
+        [row["name"], *(_answer(row["truth"][t], row["predicted"][t]) for t in tasks)]
+        for row in outcome["predictions"]
+    ]
+    out.print(table("Held-out pictures, answered by the ONNX file", ["picture", *tasks], pictures))
+    accuracy = [
+        [name, *(f"{100 * values[t]:.1f} %" for t in tasks)]
+        for name, values in outcome["accuracy"].items()
+    ]
+    title = f"Accuracy on all {outcome['held_out']} held-out pictures"
+    out.print(table(title, ["network", *tasks], accuracy))
+    answers = outcome["held_out"] * len(tasks)
+    out.print(f"gated and compiled differ in {outcome['differing']} of {answers} answers")
+    for path in (outcome["onnx"], outcome["html"]):
+        out.print(Text(f"wrote {path}"), soft_wrap=True)
+
+
+def _answer(truth: str, predicted: str) -> str:
+    """The answer, with the true one where it is another."""
+    return predicted if predicted == truth else f"{predicted} (is {truth})"
+
+
+def report(values: Row) -> None:
+    """Prints a cost report: networks, tasks, sharing, layers, and what to know about them."""
+    out = console()
+    out.print(totals(values))
+    main = values["main"]
+    tasks = [
+        [row["task"], *_costs(row[main]["alone"]), *_costs(row[main]["needed"])]
+        for row in values["tasks"]
+    ]
+    head = ["task", *_head("only this task:"), *_head("all that it needs:")]
+    out.print(table(f"Tasks ({_label(main)})", head, tasks))
+    names = [name for name in ("gated", main) if name in values["columns"]]
+    names = list(dict.fromkeys(names))
+    heads = [title for name in names for title in _head(f"{_label(name)}:")]
+    sharing = [
+        [" + ".join(row["tasks"]) or "no output", *_costs(*(row[name] for name in names))]
+        for row in values["sharing"]
+    ]
+    out.print(table("Sharing: cost by the tasks that need it", ["tasks", *heads], sharing))
+    layers = [[row["layer"], *_costs(*(row[name] for name in names))] for row in values["layers"]]
+    out.print(table("Layers", ["layer", *heads], layers))
+    _remarks(out, values)
+
+
+def totals(values: Row) -> Table:
+    """The first table of a report: one row per network."""
+    from igc.report.words import memory, percent, shape
+
+    columns = values["columns"]
+    whole = columns.get("gated", values["total"])
+    rows = []
+    for name, column in columns.items():
+        if not column["available"]:
+            rows.append([_label(name), f"not available: {column['why']}"])
+            continue
+        cells = [_label(name), *_costs(column), memory(column["bytes"])]
+        if "gated" in columns:
+            cells.insert(2, percent(column["macs"], whole["macs"]))
+            cells.insert(4, percent(column["params"], whole["params"]))
+        cells.append(memory(column["peak_bytes"]))
+        cells.append(", ".join(f"{f} {memory(n)}" for f, n in column["files"].items()))
+        rows.append(cells)
+    head = ["network", *_head(""), "weights", "activation peak", "files"]
+    if "gated" in columns:
+        head[2:2] = ["of gated"]
+        head[4:4] = ["of gated"]
+    inputs = ", ".join(shape(sizes) for sizes in values["input_shapes"])
+    return table(f"{values['network']}, one input of {inputs}", head, rows)
+
+
+def _head(of: str) -> list[str]:
+    """The column titles that go with `_costs`."""
+    return [f"{of} MACs / FLOPs".strip(), "parameters"]
+
+
+def _costs(*parts: Row) -> list[str]:
+    """MACs and FLOPs in one cell, parameters in the next, for every part."""
+    from igc.report.words import count
+
+    return [
+        cell
+        for part in parts
+        for cell in (f"{count(part['macs'])} / {count(part['flops'])}", count(part["params"]))
+    ]
+
+
+def _label(name: str) -> str:
+    from igc.report.words import LABELS
+
+    return LABELS[name]
+
+
+def _remarks(out: Console, values: Row) -> None:
+    """Warnings, and the ops that igc could not slice through."""
+    for text in values["warnings"]:
+        out.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
+    for row in values["opaque"]:
+        why = row["reason"] or "no rule for this op"
+        out.print(Text(f"kept whole: {row['layer']} ({row['op']}): {why}"), soft_wrap=True)
+
+
+def inspection(values: Row) -> None:
     """Prints the open-gate shares and the mixes."""
-    Console().print(values)
+    console().print(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +22,7 @@ from .parse import Quantity, parse_quantity
 if TYPE_CHECKING:
     from torch import Tensor
 
-    import igc
+    from igc.report import Report
 
 
 class Format(str, enum.Enum):
@@ -82,43 +81,38 @@ def command(
 
       igc report model.onnx --max-macs 1.2G --max-params 4M
     """
-    budgets = {"macs": max_macs, "params": max_params}
     inputs = example_inputs(shapes)
     with only_results_on_stdout():
         result = make_report(network, model, inputs)
+        from igc.report import over_budget
+
+        over = over_budget(
+            result,
+            None if max_macs is None else max_macs.value,
+            None if max_params is None else max_params.value,
+        )
     _print(result, how)
-    over = exceeded(result.to_dict()["total"], budgets)
     if over:
         from igc.errors import CheckFailed
 
-        raise CheckFailed(f"{network} is over budget: {'; '.join(over)}")
+        raise CheckFailed(f"{network}: {'; '.join(over)}")
 
 
-def make_report(path: Path, model: str | None, inputs: tuple[Tensor, ...] | None) -> igc.Report:
+def make_report(path: Path, model: str | None, inputs: tuple[Tensor, ...] | None) -> Report:
     """The report of an ONNX file, a static network, or a gated one against its compiled form."""
     require_file(path)
     import igc
+    from igc.checkpoint import is_igc_file
 
-    if path.suffix == ".onnx":
+    carries_all = path.suffix.lower() == ".onnx" or is_igc_file(path)
+    if carries_all and model is None and inputs is None:
         return igc.report(path)
     require_shapes(path, model, inputs)
     network = load_network(path, model)
-    if isinstance(network, igc.StaticNetwork):
-        return igc.report(network)
-    return igc.report(network, igc.compile(network, inputs))
+    return igc.report(network, igc.compile(network, inputs), files={"gated": path})
 
 
-def exceeded(total: Mapping[str, float], budgets: Mapping[str, Quantity | None]) -> list[str]:
-    """One phrase for each budget that `total` (macs, params of the compiled network) exceeds."""
-    words = {"macs": "MACs", "params": "parameters"}
-    return [
-        f"{total[name]:,} {words[name]}, allowed {budget}"
-        for name, budget in budgets.items()
-        if budget is not None and total[name] > budget.value
-    ]
-
-
-def _print(result: igc.Report, how: Format) -> None:
+def _print(result: Report, how: Format) -> None:
     """Prints the report on stdout in the format asked for."""
     if how is Format.table:
         render.report(result.to_dict())
@@ -129,4 +123,4 @@ def _print(result: igc.Report, how: Format) -> None:
         Format.csv: result.to_csv,
         Format.html: result.to_html,
     }
-    typer.echo(writers[how]())
+    typer.echo(writers[how](), nl=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-import igc
+import igc.checkpoint
 from igc_cli.main import run
 
 
@@ -47,8 +46,12 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def checkpoints(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
-    """A stand-in for igc.checkpoint whose answers a test may change."""
-    fake = types.SimpleNamespace(is_igc_file=lambda path: True)
-    monkeypatch.setattr(igc, "checkpoint", fake, raising=False)
-    return fake
+def checkpoints(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replaces functions of igc.checkpoint for one test; every file counts as igc.save's."""
+
+    def replace(**functions: Any) -> None:
+        for name, function in functions.items():
+            monkeypatch.setattr(igc.checkpoint, name, function)
+
+    replace(is_igc_file=lambda path: True)
+    return replace

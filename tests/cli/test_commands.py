@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from igc.analysis.cost import Cost, NodeCost
 from igc.errors import BadInput
+from igc.report import Column, Report
 from igc.verifying.check import Check, Leg, group
 
 
@@ -21,11 +23,33 @@ def check(passed: bool) -> Check:
     return Check("reference", "candidate", group([leg]))
 
 
+COSTS = {
+    "macs": 1000,
+    "flops": 2000,
+    "params": 10,
+    "bytes": 40,
+    "peak_bytes": 80,
+    "files": {"m.onnx": 4},
+    "available": True,
+}
+
+
 class Costs:
     """A report with next to nothing in it."""
 
-    def __init__(self, macs: int = 1000, params: int = 10) -> None:
-        self.values = {"total": {"macs": macs, "params": params}}
+    def __init__(self) -> None:
+        self.values = {
+            "network": "gated.pt",
+            "main": "static",
+            "input_shapes": [[1, 3]],
+            "total": COSTS,
+            "columns": {"static": COSTS, "all_open": {"available": False, "why": "no gates"}},
+            "tasks": [{"task": "seg", "static": {"alone": COSTS, "needed": COSTS}}],
+            "sharing": [{"tasks": ["seg"], "static": COSTS}],
+            "layers": [{"layer": "conv1", "static": COSTS}],
+            "warnings": ["gates save nothing"],
+            "opaque": [{"layer": "fft", "op": "aten.fft", "reason": "", "macs": None}],
+        }
 
     def to_dict(self) -> dict[str, Any]:
         return self.values
@@ -77,13 +101,21 @@ def engine(library, checkpoints) -> dict[str, Any]:
             assert candidate.read_text() == "onnx"
         return check(passed=True)
 
+    def report(reference: Any, static: Any = None, **options: Any) -> Costs:
+        seen["costs of"] = options.get("files")
+        return Costs()
+
+    def export_onnx(static: nn.Module, path: Path, *, verification: Any) -> None:
+        path.write_text("onnx")
+        seen["recorded"] = None if verification is None else verification(path)
+
     library(
         load=lambda path: nn.Identity(),
         StaticNetwork=Static,
         compile=compile_,
         verify=verify,
-        report=lambda reference, static=None: Costs(),
-        export_onnx=lambda static, path: Path(path).write_text("onnx"),
+        report=report,
+        export_onnx=export_onnx,
     )
     return seen
 
@@ -101,6 +133,12 @@ class TestCompile:
         assert engine["tasks"] == ("b", "a")
         assert engine["inputs"] is None
         assert len(engine["verified"]) == 2
+        assert engine["recorded"] == {"passed": True, "static": ["float64"], "onnx": ["float64"]}
+        assert engine["costs of"]["gated"] == ckpt
+        assert [file.name for file in engine["costs of"]["static"]] == ["m.onnx", "s.pt"]
+        assert "1 k / 2 k" in done.out
+        assert "note: gates save nothing" in done.out
+        assert "kept whole: fft (aten.fft): no rule for this op" in done.out
         for name in ("m.onnx", "s.pt", "net", "r.html"):
             assert name in done.out
 
@@ -126,6 +164,7 @@ class TestCompile:
         assert done.code == 0
         assert engine["verified"] == []
         assert json.loads(done.out)["verify"] is None
+        assert engine["recorded"] is None
         assert "not verified" in cli("compile", ckpt, "--out", "m.onnx", "--no-verify").out
 
     def test_inputs_are_made_as_typed(self, cli, ckpt, engine) -> None:
@@ -158,7 +197,7 @@ class TestCompile:
         assert Path("m.onnx").read_text() == "older and good"
 
     def test_a_failure_while_writing_leaves_nothing(self, cli, ckpt, engine, library) -> None:
-        def half(static: nn.Module, path: Path) -> None:
+        def half(static: nn.Module, path: Path, *, verification: Any) -> None:
             Path(path).write_text("half")
             raise BadInput("no room left; free some")
 
@@ -172,13 +211,13 @@ class TestCompile:
 
 class TestNetworks:
     def test_state_dict_needs_a_model(self, cli, ckpt, engine, checkpoints) -> None:
-        checkpoints.is_igc_file = lambda path: False
+        checkpoints(is_igc_file=lambda path: False)
         done = cli("compile", ckpt, "--out", "m.onnx")
         assert done.code == 2
         assert "--model FILE.py:factory" in done.err
 
     def test_state_dict_needs_a_shape(self, cli, ckpt, engine, checkpoints) -> None:
-        checkpoints.is_igc_file = lambda path: False
+        checkpoints(is_igc_file=lambda path: False)
         done = cli("compile", ckpt, "--out", "m.onnx", "--model", "nets.py:make")
         assert done.code == 2
         assert "--input 1x3x224x224" in done.err
@@ -186,9 +225,11 @@ class TestNetworks:
     def test_state_dict(self, cli, ckpt, engine, checkpoints) -> None:
         network = nn.Dropout()
         loaded = []
-        checkpoints.is_igc_file = lambda path: False
-        checkpoints.build_model = {"nets.py:make": network}.__getitem__
-        checkpoints.load_into = lambda module, path: loaded.append((module, path))
+        checkpoints(is_igc_file=lambda path: False)
+        checkpoints(
+            build_model={"nets.py:make": network}.__getitem__,
+            load_into=lambda module, path: loaded.append((module, path)),
+        )
         shape = ["--input", "1x3"]
         done = cli("compile", ckpt, "--out", "m.onnx", "--model", "nets.py:make", *shape)
         assert done.code == 0, done.err
@@ -238,3 +279,46 @@ class TestVerify:
         done = cli("verify", ckpt.name, "m.onnx", "--inputs", "d.npz")
         assert (done.code, done.err) == (2, f"igc: there is no file {missing}; check the name\n")
         assert engine["verified"] == []
+
+
+class TestReport:
+    @pytest.fixture
+    def costs(self, library, checkpoints) -> Report:
+        part = Cost(
+            input_shapes=((1, 3, 8, 8),),
+            outputs=("seg",),
+            nodes=(NodeCost("conv1", "aten.conv2d", "conv1", 1500, ("seg",)),),
+            constants=(),
+            peak_bytes=80,
+        )
+        made = Report("m.onnx", {"onnx": Column(part)}, "onnx")
+        library(report=lambda path, **options: made)
+        return made
+
+    def test_formats(self, cli, ckpt, costs) -> None:
+        for how, text in {
+            "json": costs.to_json(),
+            "md": costs.to_markdown(),
+            "csv": costs.to_csv(),
+            "html": costs.to_html(),
+        }.items():
+            done = cli("report", ckpt, "--format", how)
+            assert (done.code, done.out, done.err) == (0, text, "")
+        done = cli("report", ckpt)
+        assert "1.5 k / 3 k" in done.out
+        assert "conv1" in done.out
+
+    @pytest.mark.parametrize(
+        ("budgets", "code"),
+        [
+            (["--max-macs", "1.5k"], 0),
+            (["--max-macs", "1499"], 1),
+            (["--max-params", "1", "--max-macs", "1G"], 0),
+        ],
+    )
+    def test_budgets(self, cli, ckpt, costs, budgets, code) -> None:
+        done = cli("report", ckpt, "--format", "csv", *budgets)
+        assert done.code == code
+        assert done.out == costs.to_csv()
+        says = f"igc: {ckpt}: 1,500 MACs, over the budget of 1,499\n"
+        assert done.err == (says if code else "")

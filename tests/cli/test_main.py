@@ -24,7 +24,7 @@ CONTRACT = {
     "report": "CKPT|MODEL.onnx --format --max-macs --max-params",
     "inspect": "CKPT --json",
     "explain": "CKPT LAYER --json",
-    "demo": "--train --json",
+    "demo": "--train --epochs --out --json",
 }
 
 
@@ -78,6 +78,9 @@ def test_version(cli) -> None:
         (["inspect", "a.pt"], "there is no file a.pt"),
         (["inspect", "."], "is not a file"),
         (["explain", "a.pt", "layer", "more"], "unexpected extra argument"),
+        (["demo", "--epochs", "3"], "--epochs goes with --train"),
+        (["demo", "--train", "--epochs", "0"], "'--epochs'"),
+        (["demo", "--out", "a/b"], "there is no folder a"),
         (["explain", "a.pt"], "there is no file a.pt"),
     ],
 )
