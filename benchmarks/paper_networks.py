@@ -33,9 +33,10 @@ def image(size: tuple[int, int]) -> Tensor:
     return torch.empty(1, 3, *size, device="meta")
 
 
-def _heads(
+def heads(
     kind: Callable[[int, int], nn.Module], inputs: int, tasks: Mapping[str, int]
 ) -> dict[str, nn.Module]:
+    """One head of the given kind per task, reading ``inputs`` channels."""
     return {task: kind(inputs, classes) for task, classes in tasks.items()}
 
 
@@ -43,45 +44,44 @@ def _encoder50(width: float = 1.0) -> ResNet:
     return resnet50(output_stride=8, width=width)
 
 
-def _single(build: Callable[[], nn.Module], heads: Mapping[str, nn.Module]) -> nn.Module:
-    return SingleTaskNetworks({task: build() for task in heads}, heads)
+def _single(build: Callable[[], nn.Module], own: Mapping[str, nn.Module]) -> nn.Module:
+    return SingleTaskNetworks({task: build() for task in own}, own)
 
 
 def nyud_single(width: float = 1.0) -> nn.Module:
     """One ResNet-50 at output stride 8 per task, ASPP heads."""
-    heads = _heads(ASPPHead, round(2048 * width), NYUD)
-    return _single(lambda: _encoder50(width), heads)
+    return _single(lambda: _encoder50(width), heads(ASPPHead, round(2048 * width), NYUD))
 
 
 def nyud_shared(width: float = 1.0) -> nn.Module:
     """One ResNet-50 at output stride 8 for all tasks, ASPP heads."""
-    return UniformSharing(_encoder50(width), _heads(ASPPHead, round(2048 * width), NYUD))
+    return UniformSharing(_encoder50(width), heads(ASPPHead, round(2048 * width), NYUD))
 
 
 def nyud_mtan() -> nn.Module:
     """The same with task-specific attention."""
-    return MTAN(_encoder50(), _heads(ASPPHead, 2048, NYUD))
+    return MTAN(_encoder50(), heads(ASPPHead, 2048, NYUD))
 
 
 def nyud_cross_stitch() -> nn.Module:
     """One ResNet-50 per task, cross-stitched after every stage."""
-    heads = _heads(ASPPHead, 2048, NYUD)
-    return CrossStitch({task: _encoder50() for task in NYUD}, heads)
+    encoders = {task: _encoder50() for task in NYUD}
+    return CrossStitch(encoders, heads(ASPPHead, 2048, NYUD))
 
 
 def pascal_single() -> nn.Module:
     """One ResNet-18 at output stride 8 per task, ASPP heads."""
-    return _single(lambda: resnet18(output_stride=8), _heads(ASPPHead, 512, PASCAL))
+    return _single(lambda: resnet18(output_stride=8), heads(ASPPHead, 512, PASCAL))
 
 
 def pascal_shared() -> nn.Module:
     """One ResNet-18 at output stride 8 for all tasks, ASPP heads."""
-    return UniformSharing(resnet18(output_stride=8), _heads(ASPPHead, 512, PASCAL))
+    return UniformSharing(resnet18(output_stride=8), heads(ASPPHead, 512, PASCAL))
 
 
 def pascal_mtan() -> nn.Module:
     """The same with task-specific attention."""
-    return MTAN(resnet18(output_stride=8), _heads(ASPPHead, 512, PASCAL))
+    return MTAN(resnet18(output_stride=8), heads(ASPPHead, 512, PASCAL))
 
 
 def _hrnet_heads() -> dict[str, nn.Module]:
@@ -100,7 +100,7 @@ def hrnet_shared() -> nn.Module:
 
 
 def _city_heads() -> dict[str, nn.Module]:
-    return _heads(PSPHead, 2048, CITYSCAPES)
+    return heads(PSPHead, 2048, CITYSCAPES)
 
 
 def city_single() -> nn.Module:

@@ -17,7 +17,8 @@ know the cost: ``op_macs`` returns None and ``count`` lists it in ``Cost.uncount
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -169,7 +170,7 @@ ZERO_OPS: Mapping[str, frozenset[str]] = {
         "_native_batch_norm_legit_no_training _native_batch_norm_legit_functional "
         "_batch_norm_with_update _batch_norm_no_update cudnn_batch_norm layer_norm "
         "native_layer_norm group_norm native_group_norm instance_norm rms_norm _fused_rms_norm "
-        "norm renorm linalg_vector_norm local_response_norm _weight_norm _weight_norm_interface",
+        "norm renorm linalg_vector_norm _weight_norm _weight_norm_interface",
         "pooling": "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d "
         "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices "
         "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d "
@@ -304,6 +305,29 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
+@contextmanager
+def _without_data(module: nn.Module) -> Iterator[None]:
+    """Every parameter and buffer is a meta tensor inside the block, shared ones the same one.
+
+    ``torch.func.functional_call`` would do, but leaves a child that is reached by two names with
+    the replacements (PyTorch 2.13).
+    """
+    stores: list[dict[str, Any]] = [
+        store for child in module.modules() for store in (child._parameters, child._buffers)
+    ]
+    originals = [dict(store) for store in stores]
+    meta: dict[int, Tensor] = {}
+    try:
+        for store in stores:
+            for name, tensor in store.items():
+                if tensor is not None:
+                    store[name] = meta.setdefault(id(tensor), tensor.detach().to("meta"))
+        yield
+    finally:
+        for store, original in zip(stores, originals, strict=True):
+            store.update(original)
+
+
 def count(module: nn.Module, *inputs: Any) -> Cost:
     """The cost of ``module(*inputs)`` in eval mode, from shapes alone.
 
@@ -312,17 +336,13 @@ def count(module: nn.Module, *inputs: Any) -> Cost:
     left as it was. A module whose control flow reads values cannot be counted so, and raises what
     PyTorch raises for reading a meta tensor.
     """
-    tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
-    tensors.update(module.named_buffers(remove_duplicate=False))
-    meta = {id(tensor): tensor.detach().to("meta") for tensor in tensors.values()}
-    state = {name: meta[id(tensor)] for name, tensor in tensors.items()}
     arguments = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), inputs)
     training = [child for child in module.modules() if child.training]
     counter = MacCounter()
     try:
         module.eval()
-        with torch.no_grad(), counter:
-            torch.func.functional_call(module, state, arguments)
+        with torch.no_grad(), _without_data(module), counter:
+            module(*arguments)
     finally:
         for child in training:
             child.training = True

@@ -30,7 +30,7 @@ class ImagePool(nn.Sequential):
         for module in self:
             pooled = module(pooled)
         # Bilinear interpolation of a single pixel is that pixel everywhere.
-        return pooled.expand(-1, -1, *x.shape[-2:])
+        return pooled.expand(-1, -1, x.shape[2], x.shape[3])
 
 
 class ASPP(nn.Module):

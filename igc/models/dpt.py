@@ -106,7 +106,8 @@ class DPTHead(nn.Module):
         path = self.refinenet[3](maps[3], None, maps[2].shape[-2:])
         for k in (2, 1):
             path = self.refinenet[k](path, maps[k], maps[k - 1].shape[-2:])
-        path = self.refinenet[0](path, maps[0], [2 * side for side in maps[0].shape[-2:]])
+        height, width = maps[0].shape[2], maps[0].shape[3]
+        path = self.refinenet[0](path, maps[0], (2 * height, 2 * width))
         x = self.relu(self.conv2(enlarge(self.conv1(path), self.upsample)))
         out: Tensor = self.conv3(x)
         return out

@@ -13,9 +13,12 @@ LAYERS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 
 
 
 class VGG16(nn.Module):
-    """Images (N, 3, 224, 224) to logits (N, num_classes); other sizes are pooled to 7x7 first."""
+    """Images (N, 3, 224, 224) to logits (N, num_classes); other sizes are pooled to 7x7 first.
 
-    def __init__(self, num_classes: int = 1000) -> None:
+    ``width`` multiplies the channel counts of the convolutions, ``hidden`` is that of the linears.
+    """
+
+    def __init__(self, num_classes: int = 1000, *, width: float = 1.0, hidden: int = 4096) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
@@ -23,18 +26,19 @@ class VGG16(nn.Module):
             if channels == 0:
                 layers.append(nn.MaxPool2d(2))
             else:
-                layers += [nn.Conv2d(inputs, channels, 3, padding=1), nn.ReLU()]
-                inputs = channels
+                outputs = round(channels * width)
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
+                inputs = outputs
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(7)
         self.classifier = nn.Sequential(
-            nn.Linear(7 * 7 * inputs, 4096),
+            nn.Linear(7 * 7 * inputs, hidden),
             nn.ReLU(),
             nn.Dropout(),
-            nn.Linear(4096, 4096),
+            nn.Linear(hidden, hidden),
             nn.ReLU(),
             nn.Dropout(),
-            nn.Linear(4096, num_classes),
+            nn.Linear(hidden, num_classes),
         )
 
     def forward(self, x: Tensor) -> Tensor:
