@@ -114,20 +114,20 @@ def command(
 
         def prove(model_file: Path) -> dict[str, Any]:
             # The first shows that the structure is right, the second that the file is.
-            checks["static"] = igc.verify(reference, static, tasks=names)
-            check = igc.verify(reference, model_file, tasks=names)
-            checks["onnx"] = replace(check, candidate=str(out))  # model_file is a temporary file
+            for name, candidate, shown in (
+                ("static", static, "the static network"),
+                ("onnx", model_file, str(out)),  # model_file is a temporary file
+            ):
+                check = igc.verify(reference, candidate, tasks=names)
+                checks[name] = replace(check, reference=str(checkpoint), candidate=shown)
             if not all(checks.values()):
                 raise _Disproved
             return {"passed": True, **{name: _ways(check) for name, check in checks.items()}}
 
         def costs(model_files: list[Path]) -> Report:
-            return igc.report(
-                reference,
-                static,
-                files={"gated": checkpoint, "static": model_files},
-                references=report is not None,
-            )
+            files: dict[str, Path | list[Path]] = {"gated": checkpoint, "static": model_files}
+            made = igc.report(reference, static, files=files, references=report is not None)
+            return replace(made, network=checkpoint.name)
 
         with contextlib.suppress(_Disproved):
             found = _write(targets, static, costs, None if no_verify else prove)

@@ -94,7 +94,7 @@ def report(values: Row) -> None:
 
 
 def totals(values: Row) -> Table:
-    """The first table of a report: one row per network."""
+    """The first table of a report: one row per network that was counted."""
     from igc.report.words import memory, percent, shape
 
     columns = values["columns"]
@@ -102,7 +102,6 @@ def totals(values: Row) -> Table:
     rows = []
     for name, column in columns.items():
         if not column["available"]:
-            rows.append([_label(name), f"not available: {column['why']}"])
             continue
         cells = [_label(name), *_costs(column), memory(column["bytes"])]
         if "gated" in columns:
@@ -142,7 +141,10 @@ def _label(name: str) -> str:
 
 
 def _remarks(out: Console, values: Row) -> None:
-    """Warnings, and the ops that igc could not slice through."""
+    """What is missing, warnings, and the ops that igc could not slice through."""
+    for name, column in values["columns"].items():
+        if not column["available"]:
+            out.print(Text(f"no figures for {_label(name)}: {column['why']}"), soft_wrap=True)
     for text in values["warnings"]:
         out.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
     for row in values["opaque"]:

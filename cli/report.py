@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,7 +110,8 @@ def make_report(path: Path, model: str | None, inputs: tuple[Tensor, ...] | None
         return igc.report(path)
     require_shapes(path, model, inputs)
     network = load_network(path, model)
-    return igc.report(network, igc.compile(network, inputs), files={"gated": path})
+    made = igc.report(network, igc.compile(network, inputs), files={"gated": path})
+    return replace(made, network=path.name)
 
 
 def _print(result: Report, how: Format) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def command(
 
         names = None if tasks is None else tasks.names
         check = igc.verify(reference, candidate, data, tasks=names)
+        check = replace(check, reference=str(checkpoint))
     if as_json:
         print_json(check.to_dict())
     else:

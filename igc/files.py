@@ -35,8 +35,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = folder / target.name
         yield temporary
         _flush_to_disk(temporary)
-        if target.exists():
-            os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+        os.chmod(temporary, _mode_of(target if target.exists() else _new_file(folder)))
         os.replace(temporary, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -88,6 +87,17 @@ def _folder_beside(target: Path, shown: str | os.PathLike[str]) -> Path:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BadInput(f"cannot write {shown}: {reason}; choose another place") from None
+
+
+def _new_file(folder: Path) -> Path:
+    """An empty file with the permissions that new files get here (some writers give fewer)."""
+    probe = folder / ".new"
+    os.close(os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666))
+    return probe
+
+
+def _mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -79,7 +79,8 @@ def test_nested(tmp_path: Path) -> None:
 def test_permissions(tmp_path: Path) -> None:
     old = os.umask(0o022)
     try:
-        write_atomic(tmp_path / "new", "x")
+        with atomic_write(tmp_path / "new") as temporary:
+            temporary.touch(mode=0o600)  # as some writers do
         (tmp_path / "kept").write_text("x")
         (tmp_path / "kept").chmod(0o640)
         write_atomic(tmp_path / "kept", "y")
