@@ -17,7 +17,9 @@ from torch.utils import _pytree as pytree
 from igc.analysis.shapes import other_sizes, shapes
 from igc.errors import BadInput, IgcError
 from igc.graph import SIZE_OPS, InputSpec, Program
-from igc.normalize import normalize
+from igc.functional import functionalized
+from igc.normalize import ASSERTIONS, REWRITES, normalize
+from igc.ops import TABLE
 
 Example = Tensor | Sequence[Tensor]
 
@@ -27,6 +29,14 @@ WRITTEN_OUT = (aten.einsum.default, aten.conv2d.padding, aten.conv1d.padding, at
 AS_RESHAPE = {
     aten.view.default: aten.reshape.default,
     aten._unsafe_view.default: aten.reshape.default,
+}
+
+
+# Ops that need no decomposition: they have a rule, or a uniform spelling, or are read as opaque.
+UNDERSTOOD = {
+    **TABLE,
+    **{str(op): None for op in (*REWRITES, *AS_RESHAPE)},
+    **dict.fromkeys((*ASSERTIONS, "aten.sym_size.int")),
 }
 
 
@@ -122,8 +132,11 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]])
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         exported = export(module, inputs, dynamic_shapes=spec, strict=False)
-        exported = exported.run_decompositions(_decompositions())
-    return _program(module, exported, inputs)
+        graph = functionalized(exported.graph, UNDERSTOOD)
+        if graph is None:
+            exported = exported.run_decompositions(_decompositions())
+            graph = exported.graph
+    return _program(module, exported, graph, inputs)
 
 
 def _varargs(module: nn.Module) -> str | None:
@@ -143,7 +156,9 @@ def _decompositions() -> dict[Any, Any]:
     return {op: table[op] for op in WRITTEN_OUT if op in table}
 
 
-def _program(module: nn.Module, exported: ExportedProgram, inputs: tuple[Tensor, ...]) -> Program:
+def _program(
+    module: nn.Module, exported: ExportedProgram, source: fx.Graph, inputs: tuple[Tensor, ...]
+) -> Program:
     signature = exported.graph_signature
     for out in signature.output_specs:
         if out.kind is not OutputKind.USER_OUTPUT:
@@ -158,7 +173,7 @@ def _program(module: nn.Module, exported: ExportedProgram, inputs: tuple[Tensor,
     sizes: dict[str, int] = {}
     known = {s.arg.name: s for s in signature.input_specs}
     feed = iter(inputs)
-    for node in exported.graph.nodes:
+    for node in source.nodes:
         if node.op == "placeholder":
             spec = known[node.name]
             if spec.kind is InputKind.USER_INPUT:

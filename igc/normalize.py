@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.analysis.shapes import Value, shapes
+from igc.analysis.shapes import Value, other_sizes, shapes
 from igc.graph import Program, copy_node
 
 aten = torch.ops.aten
@@ -47,6 +47,39 @@ def normalize(program: Program) -> Program:
             if rewrite is not None
             else copy_node(graph, node, env.__getitem__)
         )
+    graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
+    return settle_sizes(program.with_graph(graph, program.constants))
+
+
+def settle_sizes(program: Program) -> Program:
+    """Sizes that do not change become numbers, those of an input are read off that input.
+
+    So a size read off a feature never keeps the feature alive, nor changes when it is sliced.
+    """
+    at, other = shapes(program), shapes(program, other_sizes(program))
+    read: dict[tuple[int, int], tuple[fx.Node, int]] = {}
+    for node in program.placeholders:
+        for axis, pair in enumerate(zip(at[node].dims, other[node].dims, strict=True)):
+            if pair[0] != pair[1]:
+                read.setdefault(pair, (node, axis))
+    graph = fx.Graph()
+    env: Env = {}
+    made: dict[tuple[int, int], fx.Node] = {}
+    for node in program.graph.nodes:
+        size = at[node].size if node.op == "call_function" else None
+        if size is None:
+            env[node] = copy_node(graph, node, env.__getitem__)
+            continue
+        pair = (size, other[node].size or 0)
+        if pair[0] == pair[1]:
+            env[node] = size
+        elif pair in read:
+            if pair not in made:
+                source, axis = read[pair]
+                made[pair] = call(graph, node, aten.sym_size.int, env[source], axis)
+            env[node] = made[pair]
+        else:
+            env[node] = copy_node(graph, node, env.__getitem__)
     graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
     return program.with_graph(graph, program.constants)
 
@@ -145,6 +178,34 @@ def _transpose(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Va
     return call(graph, node, aten.permute.default, env[operand], order)
 
 
+def _flatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """A reshape: axes outside the merged ones keep their sizes, the merged one is -1."""
+    operand = node.args[0]
+    assert isinstance(operand, fx.Node)
+    rank = len(facts[operand].dims)
+    start = int(node.args[1]) % rank if len(node.args) > 1 else 0  # type: ignore[arg-type]
+    end = int(node.args[2]) % rank if len(node.args) > 2 else rank - 1  # type: ignore[arg-type]
+    if rank == 0 or start == end:
+        return env[operand]
+    keep = [*range(start), *range(end + 1, rank)]
+    sizes: dict[int, Any] = {
+        a: call(graph, node, aten.sym_size.int, env[operand], a) for a in keep
+    }
+    return call(graph, node, aten.reshape.default, env[operand],
+                [*(sizes[a] for a in keep if a < start), -1, *(sizes[a] for a in keep if a > end)])  # fmt: skip
+
+
+def _unflatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    operand = node.args[0]
+    assert isinstance(operand, fx.Node)
+    rank = len(facts[operand].dims)
+    axis = int(node.args[1]) % rank  # type: ignore[arg-type]
+    sizes = fx.map_arg(list(node.args[2]), env.__getitem__)  # type: ignore[call-overload, arg-type]
+    ends = {a: call(graph, node, aten.sym_size.int, env[operand], a) for a in range(rank)}
+    return call(graph, node, aten.reshape.default, env[operand],
+                [*(ends[a] for a in range(axis)), *sizes, *(ends[a] for a in range(axis + 1, rank))])  # fmt: skip
+
+
 REWRITES: dict[Any, Rewrite] = {
     **dict.fromkeys(IDENTITY, _identity),
     aten.dropout.default: _dropout,
@@ -163,4 +224,6 @@ REWRITES: dict[Any, Rewrite] = {
     aten.stack.default: _stack,
     aten.transpose.int: _transpose,
     aten.t.default: _transpose,
+    aten.flatten.using_ints: _flatten,
+    aten.unflatten.int: _unflatten,
 }

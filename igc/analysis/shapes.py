@@ -45,8 +45,11 @@ def shapes(program: Program, sizes: dict[str, int] | None = None) -> dict[fx.Nod
 
 
 def other_sizes(program: Program) -> dict[str, int]:
-    """Dynamic sizes that differ from the example's in every entry: a second point to check at.
+    """Dynamic sizes that differ from the example's, each in its own way: a second point to check.
 
-    Batch-like sizes grow by an odd step, image-like sizes double, so that strides still divide.
+    Image-like sizes grow by whole multiples, so that strides still divide them. No two sizes that
+    are equal in the example stay equal, so a size seen at both points is told from all others.
     """
-    return {k: v * 2 if v >= 8 else v + 3 for k, v in program.sizes.items()}
+    return {
+        k: v * (2 + i) if v >= 8 else v + 3 + i for i, (k, v) in enumerate(program.sizes.items())
+    }
