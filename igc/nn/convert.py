@@ -36,8 +36,8 @@ def gate(
         `(name, module) -> bool`. `find_points` has the exact rules. Gates have one alpha per
         channel: axis 1 of a convolution's features, the last axis of a linear layer's.
     `example_inputs`: needed only where the backbone's Python depends on shapes, or a channel
-        count cannot be read off the layers. They may be of any size the backbone takes; only
-        their shapes matter.
+        count cannot be read off the layers. Only their shapes matter; what Python decides by
+        them (an `if`, a `range`) is decided for good.
     `init`: the first alpha of every gate. At 1 all gates are open: every task starts as its own
         single-task network.
 

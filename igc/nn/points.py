@@ -87,18 +87,20 @@ def _follow(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> fx.Node:
 
 
 def _blocks(traced: Traced) -> list[Candidate]:
-    additions = _residual_additions(traced)
-    ends = [_follow(node, lambda n: is_activation(traced.root, n)) for node in additions]
-    found = [(node.meta[PATH] or end.name, end) for node, end in zip(additions, ends, strict=True)]
+    ends = [
+        (node.meta[PATH], _follow(node, lambda n: is_activation(traced.root, n)))
+        for node in _residual_additions(traced)
+    ]
+    found = [(path or end.name, end) for path, end in ends]
+    with_skip = {path for path, _ in ends}
     kinds = {
-        type(traced.module(node.meta[PATH]))
-        for node, end in zip(additions, ends, strict=True)
-        if node.meta[PATH] and end in _features(traced.calls[node.meta[PATH]])
+        type(traced.module(path))
+        for path, end in ends
+        if path and end in _features(traced.calls[path])
     }
-    within = {node.meta[PATH] for node in additions}
     for path, results in traced.calls.items():
-        same_kind = type(traced.module(path)) in kinds and path not in within
-        if same_kind or (not additions and _is_top_level_block(traced, path)):
+        same_kind = type(traced.module(path)) in kinds and path not in with_skip
+        if same_kind or (not ends and _is_top_level_block(traced, path)):
             found += [(path, node) for node in _features(results)]
     if not found:
         raise BadInput(
