@@ -20,7 +20,7 @@ def command(checkpoint: Checkpoint, model: Model = None, as_json: Json = False) 
         network = load_network(checkpoint, model)
         import igc
 
-        inspection = igc.inspect(network).to_dict()
+        inspection = {**igc.inspect(network).to_dict(), "network": checkpoint.name}
     if as_json:
         print_json(inspection)
     else:

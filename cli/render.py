@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 Row = Mapping[str, Any]
+Cells = Sequence[str | Text]
+BAR = 10  # characters
 
 
 def console() -> Console:
@@ -19,14 +21,14 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=max(found.width, 160))
 
 
-def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A plain table; the first column aligns left, all others right."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+def table(title: str, head: Sequence[str], rows: Sequence[Cells]) -> Group:
+    """A title above a plain table; the first column aligns left, all others right."""
+    made = Table(box=box.SIMPLE_HEAD)
     for i, name in enumerate(head):
         made.add_column(Text(name), justify="right" if i else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    return made
+        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return Group(Text(title, style="bold"), made)
 
 
 def compiled(outcome: Row, checks: Sequence[str]) -> None:
@@ -93,7 +95,7 @@ def report(values: Row) -> None:
     _remarks(out, values)
 
 
-def totals(values: Row) -> Table:
+def totals(values: Row) -> Group:
     """The first table of a report: one row per network that was counted."""
     from igc.report.words import memory, percent, shape
 
@@ -153,5 +155,34 @@ def _remarks(out: Console, values: Row) -> None:
 
 
 def inspection(values: Row) -> None:
-    """Prints the open-gate shares and the mixes."""
-    console().print(values)
+    """Prints the share of open gates by layer and task, and each task's share in the mixes."""
+    out = console()
+    tasks = values["tasks"]
+    rows: list[Cells] = [
+        (layer, *(_gate(by_task[t]) if t in by_task else "–" for t in tasks))
+        for layer, by_task in values["gates"].items()
+    ]
+    rows.append(("all layers", *(bar(values["open"][task], "green") for task in tasks)))
+    out.print(table(f"Open gates of {values['network']}", ["layer", *tasks], rows))
+    mixes = [
+        (layer, *(bar(by_task.get(t, 0.0), "cyan") for t in tasks))
+        for layer, by_task in values["mixes"].items()
+    ]
+    if mixes:
+        title = "Share of each task in the mixes, which the shared branch reads"
+        out.print(table(title, ["layer", *tasks], mixes))
+    for text in values["warnings"]:
+        out.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
+
+
+def bar(share: float, colour: str) -> Text:
+    """A share from 0 to 1 as a bar and a percentage."""
+    full = round(share * BAR)
+    found = Text("█" * full, style=colour)
+    found.append("·" * (BAR - full), style="dim")
+    return found.append(f" {share:4.0%}", style="default")
+
+
+def _gate(gate: Row) -> Text:
+    """A gate as a bar, a percentage, and how many channels are open of how many."""
+    return bar(gate["share"], "green").append(f" {gate['open']}/{gate['channels']}", style="dim")
