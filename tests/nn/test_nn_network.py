@@ -133,7 +133,7 @@ def test_distributed_data_parallel_trains() -> None:
         optimiser.zero_grad()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["residual, layer", "pyramid", "transformer"])
 def test_export_with_dynamic_batch(name: str) -> None:
     net = NETWORKS[name]()
     for gates in net.gates.values():
