@@ -57,7 +57,9 @@ def compilation(
     if tasks is not None:
         gated = only(gated, tasks)
     program, record = compile_program(gated)
-    return Compilation(gated, program, emit(program), record)
+    static = emit(program)
+    static.record = record
+    return Compilation(gated, program, static, record)
 
 
 def compile_program(

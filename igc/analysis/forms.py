@@ -53,6 +53,12 @@ class Form:
     shift: Values
     written: NDArray[np.int64]  # terms per channel as the author wrote them
     gains: bool = False
+    expansion: bool = False  # of a sum or a move, in terms of what it reads
+
+    @property
+    def partial(self) -> bool:
+        """Whether the node computes some channels itself and the form tells what the others are."""
+        return not self.gains and not self.expansion and self.axis is not None
 
     @property
     def count(self) -> NDArray[np.int64]:
@@ -86,6 +92,7 @@ class Form:
             np.repeat(self.shift, size),
             np.repeat(self.written, size),
             self.gains,
+            self.expansion,
         )  # fmt: skip
 
     def scaled(self, by: Values) -> Form:
@@ -265,7 +272,7 @@ def _finish(form: Form, known: Forms, *, moves: bool) -> Form:
         gains = gains or _whole(done, known)
     elif done.copies.all():
         gains = True
-    return Form(done.axis, done.pieces, done.shift, done.written, gains)
+    return Form(done.axis, done.pieces, done.shift, done.written, gains, expansion=True)
 
 
 def _whole(form: Form, known: Forms) -> bool:

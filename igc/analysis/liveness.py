@@ -104,7 +104,8 @@ def _require_whole(live: Liveness, node: fx.Node, operand: fx.Node) -> None:
 def _require(live: Liveness, node: fx.Node, masks: Masks) -> None:
     """Mark channels of `node` as needed; constants are not, copies are needed at their source."""
     form = live.forms.form.get(node)
-    if form is not None and not form.gains and form.axis is not None:
+    if form is not None and form.partial:
+        assert form.axis is not None
         wanted = masks[form.axis]
         for piece in form.pieces:
             if piece.source is not node:

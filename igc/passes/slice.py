@@ -141,7 +141,8 @@ class _Slicer:
 
     def _value(self, node: fx.Node, masks: Masks) -> fx.Node:
         form = self.live.forms.form.get(node)
-        if form is not None and not form.gains and form.axis is not None:
+        if form is not None and form.partial:
+            assert form.axis is not None
             missing = masks[form.axis] & ~self.live.kept[node][form.axis]
             if missing.any():
                 return materialize(self, node, form, masks)
