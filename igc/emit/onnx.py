@@ -280,7 +280,7 @@ def _dress(
         "igc.outputs": _json(list(program.outputs)),
         "igc.inputs": _json(shapes_),
     }
-    digest = program.note.get("source_sha256")
+    digest = program.note.get("source_sha256") or program.note.get("compiled_from")
     if digest:
         meta["igc.source_sha256"] = str(digest)
     _write_metadata(model, meta | dict(extra))

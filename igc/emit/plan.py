@@ -20,6 +20,7 @@ from igc.graph import Program
 
 RESERVED = (
     "load", "Net", "plan", "program", "tasks", "outputs", "to_program", "save", "export", "source",
+    "gathered_layers",
 )  # fmt: skip
 
 
@@ -35,12 +36,14 @@ class Loose:
 class Plan:
     """The parts of a module. `program` is the source without its tensors.
 
-    `layers` and `loose` map attribute names to parts; `where` maps each constant to its place, such
-    as `trunk_conv1.weight`, `shapes` to its shape. `forward` is the text of the method.
+    `layers` and `loose` map attribute names to parts, `calls` nodes to their layer; `where` maps
+    each constant to its place, such as `trunk_conv1.weight`, and `shapes` to its shape. `forward`
+    is the text of the method.
     """
 
     program: Program
     layers: Mapping[str, Layer]
+    calls: Mapping[fx.Node, str]
     loose: Mapping[str, Loose]
     where: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
@@ -72,7 +75,7 @@ def plan(program: Program) -> Plan:
     check_forward(text, [*layers, *loose])
     skeleton = replace(program, constants={})
     sizes = {name: tuple(program.constants[name].shape) for name in where}
-    return Plan(skeleton, layers, loose, where, sizes, body.inputs, text)
+    return Plan(skeleton, layers, names_of_layers, loose, where, sizes, body.inputs, text)
 
 
 def _read(program: Program) -> dict[str, Tensor]:

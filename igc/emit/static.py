@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from igc.emit.gathers import gathered
 from igc.emit.plan import Plan, plan
 from igc.errors import BadInput
 from igc.graph import Program, cast_to
+from igc.network import storage_key
 
 _serial = count(1)
 
@@ -74,6 +76,14 @@ class StaticNetwork(nn.Module):
             (dtype,) = floating
         return retype(replace(program, constants=constants), dtype)
 
+    def gathered_layers(self) -> list[nn.Module]:
+        """The layers from whose output channels a gather picks, by channel number.
+
+        Pruning tools that do not know gathers (torch-pruning takes them for elementwise) have to
+        leave these as they are: `ignored_layers=static.gathered_layers()`.
+        """
+        return [self.get_submodule(name) for name in gathered(self.plan)]
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the network to `path`; `igc.load` reads it back. Raises `BadInput`."""
         from igc.checkpoint import save
@@ -90,12 +100,13 @@ class StaticNetwork(nn.Module):
 def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
     """The static network that runs `program`, in evaluation mode, floating tensors in `dtype`.
 
-    `dtype` is the program's own by default. Tensors that are of that type already are shared with
-    the program; convolution, linear and norm weights become parameters of `torch.nn` layers named
-    after the user's, other floating constants parameters, the rest (indices, masks) buffers.
-    Raises `BadInput` where the outputs are no tensors, tuples, lists or dicts.
+    `dtype` is the program's own by default. Convolution, linear and norm weights become parameters
+    of `torch.nn` layers named after the user's, other floating constants parameters, the rest
+    (indices, masks) buffers; all are copies, so that training the static network leaves its source
+    alone. Tensors that share their memory, as tied weights do, become one parameter. Raises
+    `BadInput` where the outputs are no tensors, tuples, lists or dicts.
     """
-    typed = retype(program, program.dtype if dtype is None else dtype)
+    typed = retype(tied(program), program.dtype if dtype is None else dtype)
     made = plan(typed)
     kind = type("StaticNetwork", (StaticNetwork,), {"forward": compiled(made.forward)})
     static: StaticNetwork = kind()
@@ -142,7 +153,23 @@ def compiled(text: str) -> Any:
     return scope["forward"]
 
 
+def tied(program: Program) -> Program:
+    """The program with constants that are the same memory under one name."""
+    first: dict[tuple[Any, ...], str] = {}
+    named = {k: first.setdefault(storage_key(v, k), k) for k, v in program.constants.items()}
+    if all(a == b for a, b in named.items()):
+        return program
+    graph = fx.Graph()
+    env: dict[fx.Node, fx.Node] = {}
+    for node in program.graph.nodes:
+        env[node] = graph.node_copy(node, env.__getitem__)
+        if node.op == "get_attr":
+            env[node].target = named[str(node.target)]
+    return program.with_graph(graph, program.constants)
+
+
 def _place(module: nn.Module, name: str, value: Tensor, trainable: bool) -> None:
+    value = value.detach().clone(memory_format=torch.contiguous_format)
     if trainable:
         module.register_parameter(name, nn.Parameter(value))
     elif name in module._buffers:
