@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -58,10 +59,25 @@ class GatedGraph(nn.Module):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The names of the tasks: the keys of the returned dict, or the names of the outputs."""
-        program = self._program
-        tree = pytree.tree_unflatten(list(program.outputs), program.out_spec)
-        return tuple(str(k) for k in tree) if isinstance(tree, dict) else program.outputs
+        """The names of the tasks: those of the gates where they are known, else of the outputs."""
+        gates = self._program.gates.values()
+        return tuple(dict.fromkeys(t for by in gates for t in by)) or self._program.outputs
+
+    @property
+    def gates(self) -> dict[str, dict[str, SimpleNamespace]]:
+        """What is known of the gates: `gates[layer][task].alpha` is the parameter."""
+        return {
+            layer: {task: SimpleNamespace(alpha=_find(self, name)) for task, name in by.items()}
+            for layer, by in self._program.gates.items()
+        }
+
+    @property
+    def mixes(self) -> dict[str, SimpleNamespace]:
+        """What is known of the mixes: `mixes[layer].beta` is the parameter."""
+        return {
+            layer: SimpleNamespace(beta=_find(self, name))
+            for layer, name in self._program.mixes.items()
+        }
 
     def forward(self, *inputs: Tensor) -> Any:
         """The outputs in the original's structure; raises `BadInput` for inputs that do not fit."""

@@ -1,8 +1,8 @@
 """Safe, code-free save and load of networks, and of the weights of networks built elsewhere."""
 
-from igc.checkpoint.load import check_finite, check_gates, is_igc_file, load, load_program
-from igc.checkpoint.store import save, save_program
+from igc.checkpoint.reading import check_finite, check_gates, is_igc_file, load, load_program
 from igc.checkpoint.weights import build_model, load_into, read_state_dict
+from igc.checkpoint.writing import save, save_program
 
 __all__ = [
     "build_model",

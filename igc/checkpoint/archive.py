@@ -70,22 +70,22 @@ def open_archive(path: Path, max_pickle: int) -> Archive:
 def _check_entries(archive: zipfile.ZipFile, size: int, max_pickle: int) -> bytes:
     entries = archive.infolist()
     roots = {e.filename.partition("/")[0] for e in entries}
-    if sum(e.file_size for e in entries) > size:
-        raise BadCheckpoint("it claims to hold more than its own size; it was made to fill memory")
-    if len({e.filename for e in entries}) != len(entries):
-        raise BadCheckpoint("it is damaged: two entries have one name")
     if any(e.filename.endswith("/constants.pkl") for e in entries):
         raise BadCheckpoint("it is a TorchScript archive, which holds code; save a state_dict")
-    pickles = [
-        e for e in entries if e.filename.count("/") == 1 and e.filename.endswith("/data.pkl")
-    ]
-    if len(pickles) != 1 or len(roots) != 1:
-        raise BadCheckpoint("it is a zip archive, but none that torch.save writes")
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise BadCheckpoint("it holds a compressed entry, which torch.save never writes")
         if entry.flag_bits & 0x1:
             raise BadCheckpoint("it holds an encrypted entry")
+    if sum(e.file_size for e in entries) > size:
+        raise BadCheckpoint("it claims to hold more than its own size; it was made to fill memory")
+    if len({e.filename for e in entries}) != len(entries):
+        raise BadCheckpoint("it is damaged: two entries have one name")
+    pickles = [
+        e for e in entries if e.filename.count("/") == 1 and e.filename.endswith("/data.pkl")
+    ]
+    if len(pickles) != 1 or len(roots) != 1:
+        raise BadCheckpoint("it is a zip archive, but none that torch.save writes")
     if pickles[0].file_size > max_pickle:
         raise BadCheckpoint(f"its index is {pickles[0].file_size >> 20} MiB, too large to be one")
     for entry in entries:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from igc.checkpoint.archive import regular_file
-from igc.checkpoint.load import read_archive, state_tensors
+from igc.checkpoint.reading import read_archive, state_tensors
 from igc.errors import BadCheckpoint, BadInput
 from igc.serialize.fields import show
 

@@ -127,11 +127,24 @@ def _call(node: fx.Node, args: Any, kwargs: Any, where: str) -> Any:
         raise BadCheckpoint(f"{where} computes with something else than sizes")
     if target is operator.getitem and not isinstance(args[0], (tuple, list)):
         raise BadCheckpoint(f"{where} takes a piece of something that has none")
+    _check_axis(target, args, kwargs, where)
     try:
         return target(*_on_meta(args), **_on_meta(kwargs))
     except Exception as error:  # torch raises many kinds for operands that do not fit
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BadCheckpoint(f"{where} ({name_of(target)}) cannot run: {reason}") from None
+
+
+def _check_axis(target: Any, args: Any, kwargs: Any, where: str) -> None:
+    """Softmax and its kin accept any axis on meta tensors and fail on real ones."""
+    if not isinstance(target, torch._ops.OpOverload) or "unsqueeze" in str(target):
+        return
+    bound = bind(target, args, kwargs)
+    operand, dim = bound.get("self"), bound.get("dim")
+    if isinstance(operand, Tensor) and type(dim) is int:
+        rank = max(operand.ndim, 1)
+        if not -rank <= dim < rank:
+            raise BadCheckpoint(f"{where} works along axis {dim} of {operand.ndim}")
 
 
 def _on_meta(value: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from igc.capture import Example, capture
-from igc.checkpoint.load import FORMAT, VERSION, check_gates, read_header
+from igc.checkpoint.reading import FORMAT, VERSION, check_gates, read_header
 from igc.errors import BadCheckpoint, BadInput
 from igc.files import atomic_write
 from igc.graph import Program
@@ -47,7 +47,10 @@ def save(
                 "the shapes the network takes"
             )
         program, kind = capture(net, known), "gated"
-    _write(program, path, kind, _tensors_of(net), _state_of(net))
+    if kind == "static":  # its layers are made anew from the program
+        _write(program, path, kind, {}, {})
+    else:
+        _write(program, path, kind, _tensors_of(net), _state_of(net))
 
 
 def save_program(program: Program, path: str | os.PathLike[str], kind: Kind) -> None:

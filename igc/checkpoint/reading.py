@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from igc.serialize.fields import record, show, table
 FORMAT = "igc"
 VERSION = 1
 MAX_TEXT = 64 << 20
+# The index comes first in the file, and the format first in the index.
+_MARK = re.compile(rb"/data\.pkl.*\x80\x02}q\x00\(X\x06\0\0\0formatq\x01X\x03\0\0\0igc", re.DOTALL)
 MAX_PICKLE = MAX_TEXT + (32 << 20)
 
 
@@ -63,12 +66,15 @@ def load_program(path: str | os.PathLike[str]) -> Program:
 
 
 def is_igc_file(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is a checkpoint in igc's format, of any version; its content may be bad."""
+    """Whether `path` begins like a checkpoint of igc's, of any version; the rest may be damaged.
+
+    Only `load` can tell whether it is a good one, and says what is wrong with it otherwise.
+    """
     try:
-        found = read_archive(regular_file(path))
-    except BadInput:
+        with regular_file(path).open("rb") as file:
+            return _MARK.search(file.read(4096)) is not None
+    except (BadInput, OSError):
         return False
-    return isinstance(found, dict) and found.get("format") == FORMAT
 
 
 def read(path: str | os.PathLike[str]) -> Stored:
@@ -167,6 +173,10 @@ def check_gates(program: Program) -> None:
     """Raises `BadCheckpoint`, naming layer and task, if a gate is NaN: neither open nor closed."""
     for layer, by_task in program.gates.items():
         for task, name in by_task.items():
+            if not program.constants[name].is_floating_point():
+                raise BadCheckpoint(
+                    f"the gate of layer {show(layer)}, task {show(task)} is no real"
+                )
             bad = int(torch.isnan(program.constants[name]).sum())
             if bad:
                 raise BadCheckpoint(
