@@ -5,25 +5,29 @@ from __future__ import annotations
 from torch import fx
 
 from igc.ops.facts import Facts, Rule, tensor_args
-from igc.ops.relations import Pointwise, Relation, Survives
+from igc.ops.relations import Follow, Pointwise, Relation, Survives
 
+# Real overloads only: a test compares this table with the ops torch has.
 UNARY = (
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish",
-    "hardsigmoid", "hardtanh", "softplus", "sigmoid", "tanh", "log_sigmoid", "softsign",
-    "tanhshrink", "hardshrink", "softshrink", "threshold", "abs", "sqrt", "rsqrt", "square",
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos",
-    "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "floor", "ceil", "round",
-    "trunc", "frac", "sign", "sgn", "reciprocal", "logical_not", "bitwise_not", "isnan", "isinf",
-    "isfinite", "clamp", "clamp_min", "clamp_max", "nan_to_num", "logit", "neg", "_to_copy",
+    "hardsigmoid", "hardtanh", "softplus", "sigmoid", "tanh", "log_sigmoid", "hardshrink",
+    "softshrink", "threshold", "abs", "sqrt", "rsqrt", "square", "exp", "exp2", "expm1", "log",
+    "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
+    "asinh", "acosh", "atanh", "erf", "erfc", "floor", "ceil", "round", "trunc", "frac", "sign",
+    "sgn", "reciprocal", "logical_not", "bitwise_not", "isnan", "isinf", "isfinite", "clamp",
+    "clamp_min", "clamp_max", "nan_to_num", "logit", "_to_copy",
 )  # fmt: skip
-BINARY = (
-    "div", "pow", "maximum", "minimum", "fmod", "remainder", "atan2", "floor_divide", "fmax",
-    "fmin", "hypot", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
-    "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "prelu_same", "xlogy",
-    "where", "clamp", "lerp", "addcmul", "addcdiv", "masked_fill", "add", "sub", "rsub",
+OTHER = (
+    "clamp.Tensor", "clamp_min.Tensor", "clamp_max.Tensor", "round.decimals",
+    "div.Tensor_mode", "div.Scalar_mode", "pow.Scalar", "pow.Tensor_Scalar", "pow.Tensor_Tensor",
+    "maximum.default", "minimum.default", "fmax.default", "fmin.default", "fmod.Tensor",
+    "fmod.Scalar", "remainder.Tensor", "remainder.Scalar", "atan2.default",
+    "floor_divide.default", "hypot.default", "eq.Tensor", "eq.Scalar", "ne.Tensor", "ne.Scalar",
+    "lt.Tensor", "lt.Scalar", "le.Tensor", "le.Scalar", "gt.Tensor", "gt.Scalar", "ge.Tensor",
+    "ge.Scalar", "logical_and.default", "logical_or.default", "logical_xor.default",
+    "bitwise_and.Tensor", "bitwise_or.Tensor", "bitwise_xor.Tensor", "xlogy.Tensor",
+    "addcmul.default", "addcdiv.default",
 )  # fmt: skip
-OVERLOADS = ("default", "Tensor", "Scalar", "Tensor_Scalar", "Tensor_Tensor", "Tensor_mode",
-             "Scalar_mode", "self", "ScalarSelf", "ScalarOther", "decimals")  # fmt: skip
 
 
 def written(node: fx.Node, facts: Facts, *, survives: Survives = "any",
@@ -39,27 +43,18 @@ def pointwise(node: fx.Node, facts: Facts) -> Relation:
     return written(node, facts)
 
 
-def product(node: fx.Node, facts: Facts) -> Relation:
-    """A product: a zero operand makes the result zero."""
-    return written(node, facts, annihilates=True)
-
-
 def prelu(node: fx.Node, facts: Facts) -> Relation:
     """prelu(x, weight): the weight is per channel (axis 1) or a single number."""
     out = facts.shape(node)
     x, weight = tensor_args(node, facts)
     operands = (facts.follow(x, out),)
     if facts.shape(weight) != (1,) and len(out) > 1:
-        from igc.ops.relations import Follow
-
         return Pointwise((*operands, Follow(weight, (1,))))
-    from igc.ops.relations import Follow
-
     return Pointwise((*operands, Follow(weight, (None,))), survives="any")
 
 
 RULES: dict[str, Rule] = {
-    **{f"aten.{name}.{overload}": pointwise for name in (*UNARY, *BINARY) for overload in OVERLOADS},
-    **{f"aten.mul.{overload}": product for overload in OVERLOADS},
+    **{f"aten.{name}.default": pointwise for name in UNARY},
+    **{f"aten.{name}": pointwise for name in OTHER},
     "aten.prelu.default": prelu,
 }
