@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import onnx
 
 from igc.analysis.cost import ConstantCost, Cost, NodeCost
+from igc.analysis.demand import Route, demand
 from igc.errors import BadInput
 from igc.report.onnx_macs import FREE_DOMAINS, RULES, UNCOUNTED
+from igc.report.onnx_routes import onnx_routes
 
 Shape = tuple[int, ...]
 RUNNING = {"BatchNormalization": (3, 4)}
@@ -31,13 +34,17 @@ def onnx_cost(path: str, input_shapes: Mapping[str, Sequence[int]] | None = None
         raise BadInput(f"{path}: its shapes cannot be inferred: {_line(error)}") from error
     graph = inferred.graph
     shapes, widths = _shapes(graph)
-    needed = _reaches(graph)
+    needed = _reaches(graph, shapes)
     outputs = tuple(o.name for o in graph.output)
+    layers = _layers(graph)
     return Cost(
         input_shapes=tuple(fixed.values()),
         outputs=outputs,
-        nodes=tuple(_node(n, shapes, _tasks(n.output, needed, outputs)) for n in graph.node),
-        constants=_constants(graph, needed, outputs),
+        nodes=tuple(
+            _node(n, shapes, _tasks(n.output, needed, outputs), layers[_name(n)])
+            for n in graph.node
+        ),
+        constants=_constants(graph, needed, outputs, layers),
         peak_bytes=_peak(graph, shapes, widths),
     )
 
@@ -85,13 +92,12 @@ def _fix_inputs(
 
 
 def _parse(text: str) -> dict[str, Shape]:
-    """`x=1x3x32x32;y=1x4` as shapes by name; what does not read so is left out."""
-    found = {}
-    for part in filter(None, text.split(";")):
-        name, _, sizes = part.rpartition("=")
-        if name and all(s.isdigit() for s in sizes.split("x")):
-            found[name] = tuple(int(s) for s in sizes.split("x"))
-    return found
+    """Shapes by name from JSON such as {"x": [1, 3, 32, 32]}; anything else gives none."""
+    try:
+        found = json.loads(text or "{}")
+        return {str(name): tuple(int(s) for s in sizes) for name, sizes in found.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _shapes(graph: onnx.GraphProto) -> tuple[dict[str, Shape], dict[str, int]]:
@@ -116,26 +122,60 @@ def _width(kind: int) -> int:
         return 0
 
 
-def _reaches(graph: onnx.GraphProto) -> dict[str, set[str]]:
-    """The outputs that depend on each tensor."""
-    found: dict[str, set[str]] = {o.name: {o.name} for o in graph.output}
-    for node in reversed(graph.node):
-        tasks = set().union(*(found.get(o, set()) for o in node.output))
-        for name in node.input:
-            found.setdefault(name, set()).update(tasks)
-    return found
+def _reaches(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> dict[str, frozenset[int]]:
+    """The numbers of the outputs that need each tensor."""
+    integers = _integers(graph)
+    order = [i.name for i in (*graph.input, *graph.initializer)]
+    routes: dict[str, list[Route[str]]] = {}
+    for node in graph.node:
+        order += [o for o in node.output if o]
+        for name in node.output:
+            if name:
+                routes[name] = onnx_routes(node, shapes, integers)
+    return demand(list(dict.fromkeys(order)), routes, [o.name for o in graph.output])
+
+
+def _integers(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """The values of constant integer tensors."""
+    kinds = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+    tensors = {i.name: i for i in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    tensors[node.output[0]] = attribute.t
+    return {
+        name: tuple(int(v) for v in onnx.numpy_helper.to_array(t).flatten())
+        for name, t in tensors.items()
+        if t.data_type in kinds and t.data_location != onnx.TensorProto.EXTERNAL
+    }
 
 
 def _tasks(
-    names: Sequence[str], needed: Mapping[str, set[str]], outputs: tuple[str, ...]
+    names: Sequence[str], needed: Mapping[str, frozenset[int]], outputs: tuple[str, ...]
 ) -> tuple[str, ...]:
-    found = set().union(*(needed.get(n, set()) for n in names))
-    return tuple(o for o in outputs if o in found)
+    found = frozenset[int]().union(*(needed.get(n, frozenset()) for n in names))
+    return tuple(outputs[i] for i in sorted(found))
 
 
-def _node(node: onnx.NodeProto, shapes: Mapping[str, Shape], tasks: tuple[str, ...]) -> NodeCost:
+def _name(node: onnx.NodeProto) -> str:
+    return node.name or (node.output[0] if node.output else node.op_type)
+
+
+def _layers(graph: onnx.GraphProto) -> dict[str, str]:
+    """A layer for each node: that of its weight, `layer1.conv` of `layer1.conv.weight`."""
+    weights = {i.name for i in graph.initializer}
+    found = {}
+    for node in graph.node:
+        owners = [n.rpartition(".")[0] for n in node.input if n in weights and "." in n]
+        found[_name(node)] = owners[0] if owners else _name(node)
+    return found
+
+
+def _node(
+    node: onnx.NodeProto, shapes: Mapping[str, Shape], tasks: tuple[str, ...], layer: str
+) -> NodeCost:
     rule: Callable[..., int] | None = RULES.get(node.op_type)
-    name = node.name or (node.output[0] if node.output else node.op_type)
     macs: int | None = 0
     if node.domain not in FREE_DOMAINS or node.op_type in UNCOUNTED:
         macs = None
@@ -148,11 +188,14 @@ def _node(node: onnx.NodeProto, shapes: Mapping[str, Shape], tasks: tuple[str, .
             )
         except (TypeError, IndexError, KeyError):  # a shape that inference could not find
             macs = None
-    return NodeCost(name, node.op_type, name, macs, tasks)
+    return NodeCost(_name(node), node.op_type, layer, macs, tasks)
 
 
 def _constants(
-    graph: onnx.GraphProto, needed: Mapping[str, set[str]], outputs: tuple[str, ...]
+    graph: onnx.GraphProto,
+    needed: Mapping[str, frozenset[int]],
+    outputs: tuple[str, ...],
+    layers: Mapping[str, str],
 ) -> tuple[ConstantCost, ...]:
     readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
     for node in graph.node:
@@ -171,7 +214,7 @@ def _constants(
             onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE,
             onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16,
         )  # fmt: skip
-        layer = (uses[0][0].name or uses[0][0].output[0]) if uses else name
+        layer = layers[_name(uses[0][0])] if uses else name
         found.append(
             ConstantCost(
                 name,

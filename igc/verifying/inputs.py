@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -20,6 +21,7 @@ Inputs = Tensor | Sequence[Any] | Mapping[str, Any] | str | PathLike[str] | None
 SEED = 20240722
 LARGE = {torch.float16: 4.0, torch.bfloat16: 4.0}
 LARGE_DEFAULT = 30.0
+READING = (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -70,32 +72,24 @@ def _limits(program: Program) -> dict[str, int]:
 def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
     """The sets of inputs to run, and notes on what could not be varied.
 
-    Without `given`: standard normal at the example's sizes, at a second batch size (and second
-    image size where the network takes one), and of large scale at batch 1; always the same ones.
+    Without `given`, always the same ones: standard normal at batch 2, of large scale at batch 1,
+    and standard normal at twice the image size where the network takes another one.
     With `given`: those arrays, and their first row alone (or twice) as a second batch size.
     """
     if given is not None:
         return _given(signature, given)
+    batch = signature.batch
     notes = []
-    if signature.batch is None:
+    if batch is None:
         notes.append("the batch size is fixed, so a second one was not run")
-    found = [_random(signature, dict(signature.sizes), 1.0, 0)]
-    for sizes in second_sizes(signature):
-        found.append(_random(signature, sizes, 1.0, len(found)))
-    batch = signature.batch
-    single = dict(signature.sizes) | ({batch: 1} if batch is not None else {})
+    plain = dict(signature.sizes) | ({batch: 2} if batch is not None else {})
+    single = plain | ({batch: 1} if batch is not None else {})
     wide = next((LARGE[s.dtype] for s in signature.inputs if s.dtype in LARGE), LARGE_DEFAULT)
-    found.append(_random(signature, single, wide, len(found)))
+    found = [_random(signature, plain, 1.0, 0), _random(signature, single, wide, 1)]
+    images = {k: 2 * v for k, v in single.items() if k != batch}
+    if images:  # capture has checked that the network takes doubled sizes
+        found.append(_random(signature, single | images, 1.0, 2))
     return found, notes
-
-
-def second_sizes(signature: Signature) -> list[dict[str, int]]:
-    """Sizes that differ from the example's: another batch, and another image size if dynamic."""
-    batch = signature.batch
-    if batch is None and not signature.sizes:
-        return []
-    other = {k: v + 3 if k == batch else 2 * v for k, v in signature.sizes.items()}
-    return [other]
 
 
 def _random(signature: Signature, sizes: dict[str, int], scale: float, index: int) -> Draw:
@@ -176,7 +170,7 @@ def _read(path: str | PathLike[str]) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError) as error:
+    except READING as error:
         raise BadInput(f"{path}: not a readable .npz file of plain arrays: {error}") from error
 
 
