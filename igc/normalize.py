@@ -206,6 +206,19 @@ def _unflatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Va
                 [*(ends[a] for a in range(axis)), *sizes, *(ends[a] for a in range(axis + 1, rank))])  # fmt: skip
 
 
+def _squeeze(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """A squeeze names the axes that go: slicing to one channel must not make it take more."""
+    operand = node.args[0]
+    assert isinstance(operand, fx.Node)
+    shape = facts[operand].dims
+    given = node.args[1] if len(node.args) > 1 else range(len(shape))
+    axes = [given] if isinstance(given, int) else list(given)  # type: ignore[arg-type]
+    gone = sorted({int(a) % max(len(shape), 1) for a in axes if shape and shape[int(a)] == 1})
+    if not gone:
+        return env[operand]
+    return call(graph, node, aten.squeeze.dims, env[operand], gone)
+
+
 REWRITES: dict[Any, Rewrite] = {
     **dict.fromkeys(IDENTITY, _identity),
     aten.dropout.default: _dropout,
@@ -225,5 +238,8 @@ REWRITES: dict[Any, Rewrite] = {
     aten.transpose.int: _transpose,
     aten.t.default: _transpose,
     aten.flatten.using_ints: _flatten,
+    aten.squeeze.default: _squeeze,
+    aten.squeeze.dim: _squeeze,
+    aten.squeeze.dims: _squeeze,
     aten.unflatten.int: _unflatten,
 }

@@ -10,7 +10,7 @@ share are computed once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,9 @@ class Numbering:
         key = self._whole_key(node, forms)
         before = self.whole.setdefault(key, node)
         if before is not node:
+            theirs = forms.form.get(before)
+            if theirs is not None and theirs.partial:
+                return replace(theirs, gains=True)
             one = np.ones(1)
             return Form(None, (Piece(before, np.zeros(1, dtype=np.int64), one),), np.zeros(1),
                         np.ones(1, dtype=np.int64), gains=True)  # fmt: skip
@@ -80,13 +83,16 @@ class Numbering:
         facts = forms.facts
         weight = facts.constant(relation.weight.node)
         bias = None if relation.bias is None else facts.constant(relation.bias)
-        if weight is None or relation.groups > 1 or (relation.bias is not None and bias is None):
+        if weight is None or (relation.bias is not None and bias is None):
             return None
         size = facts.shape(relation.x.node)[relation.x_axis]
+        alone = relation.groups == size == facts.shape(node)[relation.out_axis]  # depthwise
+        if relation.groups > 1 and not alone:
+            return None
         key = (
             node.target,
             freeze(_without_tensors(node)),
-            identity(forms.read(relation.x.node, relation.x_axis, size)),
+            "depthwise" if alone else identity(forms.read(relation.x.node, relation.x_axis, size)),
             source_of(relation.weight.node, forms),
             None if relation.bias is None else source_of(relation.bias, forms),
         )
@@ -96,10 +102,17 @@ class Numbering:
             theirs = facts.constant(other.weight.node)
             if theirs is None or theirs.shape != weight.shape:
                 continue
-            axes = [relation.w_out, *(a for a in range(weight.ndim) if a != relation.w_out)]
+            rows = 0 if alone else relation.w_out
+            axes = [rows, *(a for a in range(weight.ndim) if a != rows)]
             same = (weight == theirs).permute(axes).flatten(1).all(dim=1).numpy()
             if bias is not None and other.bias is not None:
                 same = same & (bias == facts.constant(other.bias)).numpy()
+            if alone:
+                mine, other_x = (
+                    self._operand(Follow(r.x.node, r.x.axes[:1] + (r.x_axis,)), r.x_axis, forms)
+                    for r in (relation, other)
+                )
+                same = same & (mine == other_x).all(axis=0)
             form = self._copy(node, before, relation.out_axis, same, forms)
             if form is not None:
                 return form

@@ -149,12 +149,13 @@ def unsqueeze(node: fx.Node, facts: Facts) -> Relation:
 
 
 def squeeze(node: fx.Node, facts: Facts) -> Relation:
-    """squeeze(x, axes): axes of size 1 go."""
+    """squeeze(x, axes) of axes that have size 1; capture names exactly those."""
     x = _operand(node)
     shape = facts.shape(x)
     given = argument(node, 1, "dim")
-    axes = range(len(shape)) if given is None else [given] if isinstance(given, int) else given
-    gone = {a % len(shape) for a in axes if shape[a] == 1 and not facts.dynamic(x)[a]}
+    gone = {a % len(shape) for a in ([given] if isinstance(given, int) else given)}
+    if any(shape[a] != 1 or facts.dynamic(x)[a] for a in gone):
+        return Opaque("squeeze of an axis that is not 1")  # slicing could make it 1
     position, follow = 0, []
     for axis in range(len(shape)):
         follow.append(None if axis in gone else position)
@@ -230,7 +231,6 @@ RULES: dict[str, Rule] = {
     "aten.repeat.default": repeat,
     "aten.permute.default": permute,
     "aten.unsqueeze.default": unsqueeze,
-    "aten.squeeze.default": squeeze,
     "aten.squeeze.dim": squeeze,
     "aten.squeeze.dims": squeeze,
     "aten.expand.default": expand,

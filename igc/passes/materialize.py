@@ -58,7 +58,8 @@ class _Maker:
             self._add(parts, part, at, mixed, self.mix(channels), np.arange(len(channels)), len(channels))
         if constant.any():
             values, inverse = np.unique(self.form.shift[constant], return_inverse=True)
-            self._add(parts, part, at, constant, self.fill(values), inverse, len(values))
+            filled = fill(self.slicer, self.node, self.axis, self.masks, values)
+            self._add(parts, part, at, constant, filled, inverse, len(values))
         return self.slicer.build.gather(self.meta, self.axis, parts, part, at)
 
     @staticmethod
@@ -72,7 +73,7 @@ class _Maker:
         """A source cut like this node on the other axes, whole along the form's axis."""
         kept = self.slicer.live.kept[piece.source][self.axis]
         masks = (*self.masks[: self.axis], kept, *self.masks[self.axis + 1 :])
-        node = self.slicer.cut(piece.source, masks)
+        node = self.slicer.value(piece.source, masks)
         position = np.cumsum(kept) - 1
         return node, position[piece.index[mine]], int(kept.sum())
 
@@ -108,22 +109,31 @@ class _Maker:
         return self.slicer.build.call(self.meta, target, *args)
 
     def vector(self, values: NDArray[np.float64]) -> fx.Node:
-        """One number per channel, shaped to broadcast along the form's axis."""
-        shape = [1] * len(self.masks)
-        shape[self.axis] = len(values)
-        # Kept in float64: emission rounds once, to the network's own type.
-        tensor = torch.from_numpy(np.array(values, dtype=np.float64)).reshape(shape)
-        return self.slicer.build.constant(self.meta, "coefficient", tensor)
+        return vector(self.slicer, self.node, self.axis, len(self.masks), values)
 
-    def fill(self, values: NDArray[np.float64]) -> fx.Node:
-        """Channels that hold one number each, at the size of this node."""
-        dynamic = self.slicer.facts.dynamic(self.node)
-        sizes: list[Any] = [
-            self.slicer.size(self.node, a) if dynamic[a] else int(m.sum())
-            for a, m in enumerate(self.masks)
-        ]
-        sizes[self.axis] = len(values)
-        return self.call(aten.expand.default, self.vector(values), sizes)
+
+def vector(
+    slicer: _Slicer, node: fx.Node, axis: int, rank: int, values: NDArray[np.float64]
+) -> fx.Node:
+    """One number per channel, shaped to broadcast along an axis of a value of this rank."""
+    shape = [1] * rank
+    shape[axis] = len(values)
+    # Kept in float64: emission rounds once, to the network's own type.
+    tensor = torch.from_numpy(np.array(values, dtype=np.float64)).reshape(shape)
+    return slicer.build.constant(node.meta, "coefficient", tensor)
+
+
+def fill(
+    slicer: _Slicer, node: fx.Node, axis: int, masks: Masks, values: NDArray[np.float64]
+) -> fx.Node:
+    """Channels that hold one number each, at the size of `node`."""
+    dynamic = slicer.facts.dynamic(node)
+    sizes: list[Any] = [
+        slicer.size(node, a) if dynamic[a] else int(m.sum()) for a, m in enumerate(masks)
+    ]
+    sizes[axis] = len(values)
+    line = vector(slicer, node, axis, len(masks), values)
+    return slicer.build.call(node.meta, aten.expand.default, line, sizes)
 
 
 def _slots(pieces: list[Piece], channels: Numbers) -> list[list[Piece]]:

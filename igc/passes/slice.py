@@ -29,7 +29,7 @@ from igc.graph import Program, copy_node
 from igc.ops import Facts, relation
 from igc.ops.relations import Blocks, Concat, Mixing, Opaque, Pointwise, Regroup, Select, Take
 from igc.passes.constants import ConstantPool
-from igc.passes.materialize import materialize
+from igc.passes.materialize import fill, materialize
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
 
@@ -305,7 +305,9 @@ class _Slicer:
             return self.build.call(node.meta, aten.select.int, x, rel.axis, 0)
         wanted = rel.index[kept[rel.axis]]
         if bool((rel.index < 0).any()):
-            return self.copy(node, {rel.x: self.value(rel.x, masks)})
+            if kept[rel.axis].all() and mask.all():
+                return self.copy(node, {rel.x: self.value(rel.x, masks)})
+            return self._padded(node, rel, kept, masks)
         position = np.cumsum(mask) - 1
         kept_of_x = self.live.kept.get(rel.x)
         if kept_of_x is not None and rel.x in self.env and rel.x.op != "get_attr":
@@ -319,6 +321,20 @@ class _Slicer:
                 )
         x = self.value(rel.x, masks)
         return self.build.take(node.meta, x, rel.axis, position[wanted], int(mask.sum()))
+
+    def _padded(self, node: fx.Node, rel: Take, kept: Masks, masks: Masks) -> fx.Node:
+        """Some channels of a channel-wise padding: those of x, and the constant."""
+        wanted = rel.index[kept[rel.axis]]
+        parts: list[tuple[fx.Node, int]] = []
+        if mask_any := bool((wanted >= 0).any()):
+            parts.append((self.value(rel.x, masks), int(masks[rel.axis].sum())))
+        if bool((wanted < 0).any()):
+            parts.append((fill(self, node, rel.axis, kept, np.array([rel.fill])), 1))
+        position = np.cumsum(masks[rel.axis]) - 1
+        at = np.where(wanted < 0, 0, position[np.maximum(wanted, 0)])
+        return self.build.gather(
+            node.meta, rel.axis, parts, np.where((wanted < 0) & mask_any, 1, 0), at
+        )
 
     def _blocks(self, node: fx.Node, rel: Blocks, kept: Masks) -> fx.Node:
         x = self.value(rel.x, blocks_of(rel, kept, self.facts.shape(rel.x)))
