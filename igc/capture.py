@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 
 from igc.analysis.shapes import other_sizes, shapes
 from igc.errors import BadInput, IgcError
-from igc.graph import SIZE_OPS, InputSpec, Program
 from igc.functional import functionalized
+from igc.graph import SIZE_OPS, InputSpec, Program, args_of, mapped
 from igc.normalize import ASSERTIONS, REWRITES, normalize
 from igc.ops import TABLE
 
@@ -94,8 +94,10 @@ def _line(error: BaseException) -> str:
 
 
 def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
-    wide = tuple(x.repeat(2, *[1] * (x.ndim - 1)) if x.ndim and x.shape[0] == 1 else x for x in inputs)
-    last: Exception | None = None
+    wide = tuple(
+        x.repeat(2, *[1] * (x.ndim - 1)) if x.ndim and x.shape[0] == 1 else x for x in inputs
+    )
+    last: Exception = BadInput("no attempt")
     for axes in _dynamic_attempts(wide):
         try:
             program = _export(module, wide, axes)
@@ -106,7 +108,7 @@ def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
         except Exception as error:  # torch.export raises many kinds; the last is reported
             last = error
     raise BadInput(
-        f"{type(module).__name__}: torch.export cannot capture it: {_line(last)}"  # type: ignore[arg-type]
+        f"{type(module).__name__}: torch.export cannot capture it: {_line(last)}"
     ) from last
 
 
@@ -126,7 +128,7 @@ def _check_dynamic(program: Program) -> None:
 
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]]) -> Program:
-    dynamic = tuple({a: Dim.AUTO for a in sorted(s)} for s in axes)
+    dynamic = tuple(dict.fromkeys(sorted(s), Dim.AUTO) for s in axes)
     args_name = _varargs(module)
     spec: Any = {args_name: dynamic} if args_name else dynamic
     with warnings.catch_warnings(), torch.no_grad():
@@ -188,14 +190,14 @@ def _program(
                 env[node] = graph.create_node("get_attr", target, name=node.name)
                 env[node].meta["layer"] = target.rpartition(".")[0]
         elif node.op == "output":
-            graph.output([env[n] if isinstance(n, fx.Node) else n for n in node.args[0]])
+            graph.output([env[n] if isinstance(n, fx.Node) else n for n in args_of(node)[0]])
         else:
             _check_target(node)
             new = graph.create_node(
                 "call_function",
                 AS_RESHAPE.get(node.target, node.target),
-                fx.map_arg(node.args, env.__getitem__),
-                fx.map_arg(node.kwargs, env.__getitem__),
+                mapped(node.args, env.__getitem__),
+                mapped(node.kwargs, env.__getitem__),
                 name=node.name,
             )
             new.meta["layer"] = _layer(node)
@@ -214,7 +216,7 @@ def _program(
         gates=gates,
         mixes=mixes,
     )
-    for value in program.graph.output_node().args[0]:  # type: ignore[union-attr]
+    for value in args_of(program.graph.output_node())[0]:
         if not isinstance(value, fx.Node):
             raise BadInput(f"an output is the constant {value!r}; outputs must be tensors")
     return _tidy(normalize(program))
@@ -225,13 +227,13 @@ def _constant(exported: ExportedProgram, spec: Any) -> Tensor:
     source = exported.state_dict if target in exported.state_dict else exported.constants
     value = source[target]
     if not isinstance(value, Tensor):
-        raise BadInput(f"'{target}' is a {type(value).__name__}, not a tensor; igc cannot compile it")
+        raise BadInput(
+            f"'{target}' is a {type(value).__name__}, not a tensor; igc cannot compile it"
+        )
     return value.detach()
 
 
-def _dims(
-    fake: Any, example: Tensor, sizes: dict[str, int]
-) -> tuple[int | str, ...]:
+def _dims(fake: Any, example: Tensor, sizes: dict[str, int]) -> tuple[int | str, ...]:
     if not isinstance(fake, Tensor):
         raise BadInput("inputs must be tensors")
     dims: list[int | str] = []
@@ -261,9 +263,7 @@ def _check_target(node: fx.Node) -> None:
 
 def _layer(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
-    path = ""
-    for path, _ in stack.values():
-        pass
+    path = next((p for p, _ in reversed(stack.values())), "")
     return path.replace("L['self'].", "").replace("L['self']", "")
 
 
@@ -272,8 +272,11 @@ def _output_names(spec: pytree.TreeSpec) -> tuple[str, ...]:
     names: list[str] = []
     for path, _ in pytree.tree_flatten_with_path(leaves)[0]:
         parts = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
-        names.append(".".join(parts) if any(not p.isdigit() for p in parts) else
-                     "output" + "".join("_" + p for p in parts))
+        names.append(
+            ".".join(parts)
+            if any(not p.isdigit() for p in parts)
+            else "output" + "".join("_" + p for p in parts)
+        )
     return tuple(names)
 
 

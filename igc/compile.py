@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from igc.analysis.gates import refuse_open_questions
@@ -29,7 +29,7 @@ class Compilation:
     record: Record
 
 
-def compile(  # noqa: A001  # the public name is igc.compile
+def compile(  # the public name is igc.compile
     module_or_path: Source,
     example_inputs: Example | None = None,
     tasks: Sequence[str] | None = None,
@@ -99,8 +99,8 @@ def only(program: Program, tasks: Sequence[str]) -> Program:
             f"the network has {', '.join(program.outputs)}"
         )
     nodes = dict(zip(program.outputs, program.output_nodes, strict=True))
-    graph = program.graph.__class__()
-    env = {}
+    graph = fx.Graph()
+    env: dict[fx.Node, fx.Node] = {}
     for node in program.graph.nodes:
         if node.op != "output":
             env[node] = graph.node_copy(node, env.__getitem__)

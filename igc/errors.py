@@ -5,7 +5,7 @@
     │   ├── BadCheckpoint    2  the checkpoint is damaged, foreign, unsafe or does not fit the model
     │   └── Refused          2  a gate that is not a constant: stochastic or input-dependent
     ├── CheckFailed          1  the check ran and the answer is no (mismatch, budget exceeded)
-    └── LintError            3  igc produced a malformed graph: a defect in igc, never the user's fault
+    └── LintError            3  igc produced a malformed graph: a defect in igc, not the user's
 
 A message is one line: what is wrong, where (layer, file, op), what to do.
 """

@@ -12,7 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -32,7 +32,7 @@ SIZE_OPS: dict[Any, str] = {
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input tensor: its name, its dims (an int, or the name of a dynamic size) and its dtype."""
+    """One input tensor: its name, its dims (a number, or the name of a dynamic size), its dtype."""
 
     name: str
     dims: tuple[int | str, ...]
@@ -102,7 +102,7 @@ class Program:
     def output_nodes(self) -> list[fx.Node]:
         """The nodes returned, flattened, in the order of `outputs`."""
         (out,) = (n for n in self.graph.nodes if n.op == "output")
-        return list(out.args[0])  # type: ignore[arg-type]  # fx types args loosely
+        return list(args_of(out)[0])
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,16 @@ class Origin:
     parts: tuple[str, ...] = ()
 
 
+def args_of(node: fx.Node) -> tuple[Any, ...]:
+    """The node's arguments, which fx types too loosely to use."""
+    return cast("tuple[Any, ...]", node.args)
+
+
+def mapped(value: Any, look: Callable[[fx.Node], Any]) -> Any:
+    """Arguments with every node in them replaced by `look(node)`."""
+    return fx.map_arg(value, look)
+
+
 def layer_of(node: fx.Node) -> str:
     """The user's name for the module a node came from, or the node's own name."""
     return str(node.meta.get("layer") or node.name)
@@ -129,15 +139,13 @@ def tensor_operands(node: fx.Node) -> Iterator[fx.Node]:
     yield from node.all_input_nodes
 
 
-def copy_node(
-    graph: fx.Graph, node: fx.Node, env: Callable[[fx.Node], fx.Node | Any]
-) -> fx.Node:
+def copy_node(graph: fx.Graph, node: fx.Node, env: Callable[[fx.Node], fx.Node | Any]) -> fx.Node:
     """`node` copied into `graph`, its operands looked up by `env`; meta is kept."""
     new = graph.create_node(
         node.op,
         node.target,
-        fx.map_arg(node.args, env),  # type: ignore[arg-type]  # fx types args loosely
-        fx.map_arg(node.kwargs, env),  # type: ignore[arg-type]
+        mapped(node.args, env),
+        mapped(node.kwargs, env),
         name=node.name,
     )
     new.meta = dict(node.meta)
@@ -172,14 +180,7 @@ def execute(
     """
     if len(inputs) != len(program.inputs):
         raise LintError(f"program takes {len(program.inputs)} inputs, got {len(inputs)}")
-    last_use: dict[fx.Node, fx.Node] = {}
-    for node in program.graph.nodes:
-        for operand in node.all_input_nodes:
-            last_use[operand] = node
-    dying: dict[fx.Node, list[fx.Node]] = {}
-    for operand, user in last_use.items():
-        dying.setdefault(user, []).append(operand)
-
+    dying = _last_reads(program)
     feed = iter(inputs)
     values: dict[fx.Node, Any] = {}
     result: list[Any] = []
@@ -187,26 +188,50 @@ def execute(
         if node.op == "placeholder":
             value: Any = cast_to(next(feed), dtype)
         elif node.op == "get_attr":
-            if device is not None and str(device) == "meta":
-                value = _on_meta(program, str(node.target), dtype)
-            elif dtype is not None:
-                value = cast_to(program.constants[str(node.target)], dtype)
-            else:
-                value = program.constant(str(node.target))
+            value = _fetch(program, str(node.target), dtype, device)
         elif node.op == "output":
-            result = [values[n] if isinstance(n, fx.Node) else n for n in node.args[0]]  # type: ignore[union-attr]
+            result = [values[n] if isinstance(n, fx.Node) else n for n in args_of(node)[0]]
             break
         else:
-            args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
-            if dtype is not None or device is not None:
-                args, kwargs = _retype(args, dtype, device), _retype(kwargs, dtype, device)
-            value = node.target(*args, **kwargs)  # type: ignore[operator]  # a call_function target
+            value = _call(node, values, dtype, device)
         if visit is not None:
             visit(node, value)
         values[node] = value
         for operand in dying.get(node, ()):
             values.pop(operand, None)
     return result
+
+
+def _last_reads(program: Program) -> dict[fx.Node, list[fx.Node]]:
+    """For each node the operands that nothing reads after it."""
+    last: dict[fx.Node, fx.Node] = {}
+    for node in program.graph.nodes:
+        for operand in node.all_input_nodes:
+            last[operand] = node
+    dying: dict[fx.Node, list[fx.Node]] = {}
+    for operand, user in last.items():
+        dying.setdefault(user, []).append(operand)
+    return dying
+
+
+def _call(
+    node: fx.Node,
+    values: dict[fx.Node, Any],
+    dtype: torch.dtype | None,
+    device: torch.device | str | None,
+) -> Any:
+    args, kwargs = mapped((node.args, node.kwargs), values.__getitem__)
+    if dtype is not None or device is not None:
+        args, kwargs = _retype(args, dtype, device), _retype(kwargs, dtype, device)
+    return cast("Callable[..., Any]", node.target)(*args, **kwargs)
+
+
+def _fetch(
+    program: Program, name: str, dtype: torch.dtype | None, device: torch.device | str | None
+) -> Tensor:
+    if device is not None and str(device) == "meta":
+        return _on_meta(program, name, dtype)
+    return program.constant(name) if dtype is None else cast_to(program.constants[name], dtype)
 
 
 def _on_meta(program: Program, name: str, dtype: torch.dtype | None) -> Tensor:

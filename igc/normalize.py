@@ -14,7 +14,7 @@ import torch
 from torch import fx
 
 from igc.analysis.shapes import Value, other_sizes, shapes
-from igc.graph import Program, copy_node
+from igc.graph import Program, args_of, copy_node, mapped
 
 aten = torch.ops.aten
 
@@ -92,17 +92,17 @@ def call(graph: fx.Graph, like: fx.Node, target: Any, *args: Any) -> fx.Node:
 
 
 def _identity(_: fx.Graph, node: fx.Node, env: Env, __: dict[fx.Node, Value]) -> Any:
-    return env[node.args[0]]  # type: ignore[index]
+    return env[args_of(node)[0]]
 
 
 def _dropout(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
-    if bool(node.args[2]):
+    if bool(args_of(node)[2]):
         return copy_node(graph, node, env.__getitem__)
-    return env[node.args[0]]  # type: ignore[index]
+    return env[args_of(node)[0]]
 
 
 def _cast(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
-    operand = node.args[0]
+    operand = args_of(node)[0]
     assert isinstance(operand, fx.Node)
     if facts[node].dtype == facts[operand].dtype:
         return env[operand]
@@ -120,14 +120,14 @@ def _batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value
 
 
 def _getitem(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
-    source = env[node.args[0]]  # type: ignore[index]
+    source = env[args_of(node)[0]]
     if isinstance(source, list):
-        return source[node.args[1]]  # type: ignore[index]
+        return source[args_of(node)[1]]
     return copy_node(graph, node, env.__getitem__)
 
 
 def _pieces(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
-    operand = node.args[0]
+    operand = args_of(node)[0]
     assert isinstance(operand, fx.Node)
     axis = _axis(node, 2, facts[operand].dims)
     start, pieces = 0, []
@@ -139,13 +139,13 @@ def _pieces(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value
 
 
 def _axis(node: fx.Node, position: int, shape: tuple[int, ...]) -> int:
-    axis = node.args[position] if len(node.args) > position else node.kwargs.get("dim", 0)
+    axis = args_of(node)[position] if len(node.args) > position else node.kwargs.get("dim", 0)
     assert isinstance(axis, int)
     return axis % len(shape)
 
 
 def _unbind(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
-    operand = node.args[0]
+    operand = args_of(node)[0]
     assert isinstance(operand, fx.Node)
     axis = _axis(node, 1, facts[operand].dims)
     return [
@@ -156,20 +156,17 @@ def _unbind(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value
 
 def _stack(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
     axis = _axis(node, 1, facts[node].dims)
-    parts = [
-        call(graph, node, aten.unsqueeze.default, env[p], axis)
-        for p in node.args[0]  # type: ignore[union-attr]
-    ]
+    parts = [call(graph, node, aten.unsqueeze.default, env[p], axis) for p in args_of(node)[0]]
     return call(graph, node, aten.cat.default, parts, axis)
 
 
 def _transpose(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
-    operand = node.args[0]
+    operand = args_of(node)[0]
     assert isinstance(operand, fx.Node)
     rank = len(facts[operand].dims)
     order = list(range(rank))
     if len(node.args) > 2 and rank:
-        a, b = int(node.args[1]) % rank, int(node.args[2]) % rank  # type: ignore[arg-type]
+        a, b = int(args_of(node)[1]) % rank, int(args_of(node)[2]) % rank
         order[a], order[b] = order[b], order[a]
     elif rank == 2:
         order = [1, 0]
@@ -180,39 +177,38 @@ def _transpose(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Va
 
 def _flatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
     """A reshape: axes outside the merged ones keep their sizes, the merged one is -1."""
-    operand = node.args[0]
+    operand = args_of(node)[0]
     assert isinstance(operand, fx.Node)
     rank = len(facts[operand].dims)
-    start = int(node.args[1]) % rank if len(node.args) > 1 else 0  # type: ignore[arg-type]
-    end = int(node.args[2]) % rank if len(node.args) > 2 else rank - 1  # type: ignore[arg-type]
+    start = int(args_of(node)[1]) % rank if len(node.args) > 1 else 0
+    end = int(args_of(node)[2]) % rank if len(node.args) > 2 else rank - 1
     if rank == 0 or start == end:
         return env[operand]
     keep = [*range(start), *range(end + 1, rank)]
-    sizes: dict[int, Any] = {
-        a: call(graph, node, aten.sym_size.int, env[operand], a) for a in keep
-    }
-    return call(graph, node, aten.reshape.default, env[operand],
-                [*(sizes[a] for a in keep if a < start), -1, *(sizes[a] for a in keep if a > end)])  # fmt: skip
+    sizes = {a: call(graph, node, aten.sym_size.int, env[operand], a) for a in keep}
+    before = [sizes[a] for a in keep if a < start]
+    after = [sizes[a] for a in keep if a > end]
+    return call(graph, node, aten.reshape.default, env[operand], [*before, -1, *after])
 
 
 def _unflatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
-    operand = node.args[0]
+    operand = args_of(node)[0]
     assert isinstance(operand, fx.Node)
     rank = len(facts[operand].dims)
-    axis = int(node.args[1]) % rank  # type: ignore[arg-type]
-    sizes = fx.map_arg(list(node.args[2]), env.__getitem__)  # type: ignore[call-overload, arg-type]
-    ends = {a: call(graph, node, aten.sym_size.int, env[operand], a) for a in range(rank)}
-    return call(graph, node, aten.reshape.default, env[operand],
-                [*(ends[a] for a in range(axis)), *sizes, *(ends[a] for a in range(axis + 1, rank))])  # fmt: skip
+    axis = int(args_of(node)[1]) % rank
+    sizes = mapped(list(args_of(node)[2]), env.__getitem__)
+    whole = [call(graph, node, aten.sym_size.int, env[operand], a) for a in range(rank)]
+    new = [*whole[:axis], *sizes, *whole[axis + 1 :]]
+    return call(graph, node, aten.reshape.default, env[operand], new)
 
 
 def _squeeze(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
     """A squeeze names the axes that go: slicing to one channel must not make it take more."""
-    operand = node.args[0]
+    operand = args_of(node)[0]
     assert isinstance(operand, fx.Node)
     shape = facts[operand].dims
-    given = node.args[1] if len(node.args) > 1 else range(len(shape))
-    axes = [given] if isinstance(given, int) else list(given)  # type: ignore[arg-type]
+    given = args_of(node)[1] if len(node.args) > 1 else range(len(shape))
+    axes = [given] if isinstance(given, int) else list(given)
     gone = sorted({int(a) % max(len(shape), 1) for a in axes if shape and shape[int(a)] == 1})
     if not gone:
         return env[operand]

@@ -71,7 +71,7 @@ class Form:
     @property
     def constant(self) -> NDArray[np.bool_]:
         """Which channels are known constants (their value is `shift`)."""
-        return self.count == 0
+        return np.asarray(self.count == 0)
 
     @property
     def copies(self) -> NDArray[np.bool_]:
@@ -79,7 +79,7 @@ class Form:
         unit = np.ones(len(self.shift), dtype=bool)
         for piece in self.pieces:
             unit &= (piece.coefficient == 0) | (piece.coefficient == 1)
-        return (self.count == 1) & unit & (self.shift == 0)
+        return np.asarray((self.count == 1) & unit & (self.shift == 0))
 
     def lift(self, axis: int, size: int) -> Form:
         """The same form written out along `axis`."""
@@ -160,9 +160,7 @@ def _short(form: Form, node: fx.Node) -> Form:
     itself = ~(form.constant | form.copies)
     if not itself.any():
         return form
-    pieces = [
-        Piece(p.source, p.index, np.where(itself, 0.0, p.coefficient)) for p in form.pieces
-    ]
+    pieces = [Piece(p.source, p.index, np.where(itself, 0.0, p.coefficient)) for p in form.pieces]
     kept = [p for p in pieces if p.coefficient.any()]
     kept.append(Piece(node, np.arange(len(itself)), itself.astype(np.float64)))
     return Form(form.axis, tuple(kept), np.where(itself, 0.0, form.shift),

@@ -12,7 +12,7 @@ import torch
 from torch import fx
 
 from igc.errors import Refused
-from igc.graph import Program, layer_of
+from igc.graph import Program, args_of, layer_of
 
 THRESHOLDS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "round", "sign", "heaviside"})
 PASSING = frozenset({  # element by element: what is compared or selected stays the same value
@@ -39,11 +39,13 @@ def refuse_open_questions(program: Program) -> None:
 def _refuse_random(node: fx.Node, target: torch._ops.OpOverload) -> None:
     if torch.Tag.nondeterministic_seeded not in target.tags:
         return
-    if _op(node) == "scaled_dot_product_attention" and not (len(node.args) > 4 and node.args[4]):
+    if _op(node) == "scaled_dot_product_attention" and not (
+        len(node.args) > 4 and args_of(node)[4]
+    ):
         return
-    if _op(node) in ("dropout", "feature_dropout") and not node.args[2]:
+    if _op(node) in ("dropout", "feature_dropout") and not args_of(node)[2]:
         return
-    if _op(node) == "rrelu" and not (len(node.args) > 3 and node.args[3]):
+    if _op(node) == "rrelu" and not (len(node.args) > 3 and args_of(node)[3]):
         return
     raise Refused(
         f"layer '{layer_of(node)}' is stochastic in evaluation mode ({target}): its gates are not "
@@ -74,11 +76,11 @@ def _refuse_decision(node: fx.Node, varies: set[fx.Node]) -> None:
 
 def _masks(node: fx.Node, operands: list[fx.Node]) -> list[fx.Node]:
     if _op(node) == "where":
-        return [n for n in node.args[:1] if n in operands]  # type: ignore[misc]
+        return [n for n in args_of(node)[:1] if n in operands]
     if _op(node) == "lerp":
-        return [n for n in node.args[2:3] if n in operands]  # type: ignore[misc]
+        return [n for n in args_of(node)[2:3] if n in operands]
     if _op(node) == "masked_fill":
-        return [n for n in node.args[1:2] if n in operands]  # type: ignore[misc]
+        return [n for n in args_of(node)[1:2] if n in operands]
     return operands
 
 

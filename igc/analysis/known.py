@@ -6,7 +6,8 @@ where a contraction has nothing but zero weights or zero inputs. There is no tol
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from igc.errors import IgcError
+from igc.graph import mapped
 from igc.ops.relations import Blocks, Mixing, Pointwise, Regroup, Relation, Select
 
 if TYPE_CHECKING:
@@ -120,11 +122,11 @@ def _evaluate(
         feed[follow.node] = torch.from_numpy(np.where(known[1], known[2], 0.0)).reshape(shape)
     if not which.any():
         return None
-    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: feed.get(n, n))
+    args, kwargs = mapped((node.args, node.kwargs), lambda n: feed.get(n, n))
     if any(isinstance(a, fx.Node) for a in (*args, *kwargs.values())):
         return None
     try:
-        value: Any = node.target(*args, **kwargs)  # type: ignore[operator]  # an ATen op
+        value = cast("Callable[..., Any]", node.target)(*args, **kwargs)
     except (RuntimeError, IgcError):
         return None
     if not isinstance(value, Tensor) or value.numel() != size:
@@ -195,7 +197,7 @@ def _mixing(node: fx.Node, relation: Mixing, forms: Forms) -> Known | None:
     matrix = effective(relation, forms)
     if matrix is None:
         return None
-    silent = ~matrix.any(axis=1)
+    silent: NDArray[np.bool_] = ~np.asarray(matrix.any(axis=1))
     if not silent.any():
         return None
     values = np.zeros(len(silent))

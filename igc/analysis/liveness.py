@@ -151,7 +151,9 @@ def input_axis(size: int, other: int, live: Liveness) -> tuple[fx.Node, int] | N
     """An input and its axis that has this size at both settings of the dynamic sizes."""
     facts = live.forms.facts
     for node in facts.program.placeholders:
-        for axis, pair in enumerate(zip(facts.at[node].dims, facts.at_other[node].dims, strict=True)):
+        for axis, pair in enumerate(
+            zip(facts.at[node].dims, facts.at_other[node].dims, strict=True)
+        ):
             if pair == (size, other) and facts.dynamic(node)[axis]:
                 return node, axis
     return None
@@ -182,18 +184,27 @@ def _visit(node: fx.Node, live: Liveness) -> None:
         kept = live.kept[node] = _rectangular(relation, node, kept, live)
         live.reads(node, relation.x, regrouped(relation, node, kept, live))
     elif isinstance(relation, Blocks):
-        kept = live.kept[node] = _whole(_in_blocks(relation, kept), relation.fixed)
-        live.reads(node, relation.x, blocks_of(relation, kept, facts.shape(relation.x)))
-        for param in relation.params:
-            live.reads(node, param, (kept[relation.axis],))
+        _visit_blocks(node, relation, live)
     else:
         assert isinstance(relation, Opaque)
-        live.kept[node] = full(facts.shape(node))
-        for operand in tensor_operands(node):
-            if facts.is_tensor(operand):
-                _require_whole(live, node, operand)
-            else:
-                _require_tuple(operand, live)
+        _visit_opaque(node, live)
+
+
+def _visit_opaque(node: fx.Node, live: Liveness) -> None:
+    facts = live.forms.facts
+    live.kept[node] = full(facts.shape(node))
+    for operand in tensor_operands(node):
+        if facts.is_tensor(operand):
+            _require_whole(live, node, operand)
+        else:
+            _require_tuple(operand, live)
+
+
+def _visit_blocks(node: fx.Node, relation: Blocks, live: Liveness) -> None:
+    kept = live.kept[node] = _whole(_in_blocks(relation, live.kept[node]), relation.fixed)
+    live.reads(node, relation.x, blocks_of(relation, kept, live.forms.facts.shape(relation.x)))
+    for param in relation.params:
+        live.reads(node, param, (kept[relation.axis],))
 
 
 def _require_tuple(node: fx.Node, live: Liveness) -> None:
@@ -208,6 +219,10 @@ def _visit_form(node: fx.Node, form: Form, kept: Masks, live: Liveness) -> None:
     for piece in form.pieces:
         masks = read_by(piece.index, piece.coefficient != 0, form.axis, kept, piece.source, live)
         live.reads(node, piece.source, masks)
+    if bool(form.constant[kept[form.axis]].all()) and not _sizes_known(node, live):
+        operand = next(n for n in tensor_operands(node) if n.op != "get_attr")
+        shape = live.forms.facts.shape(operand)
+        live.reads(node, operand, tuple(np.arange(n) == 0 for n in shape))
 
 
 def lifted(form: Form, node: fx.Node, live: Liveness) -> Form:
@@ -252,7 +267,9 @@ def _visit_mixing(node: fx.Node, relation: Mixing, live: Liveness) -> None:
         columns = np.ones(facts.shape(relation.x.node)[relation.x_axis], dtype=bool)
     else:
         rows = kept[relation.out_axis]
-        columns = live_inputs(relation, forms) if matrix is None else matrix[rows].any(axis=0)
+        columns = (
+            live_inputs(relation, forms) if matrix is None else np.asarray(matrix[rows].any(axis=0))
+        )
     kept = (*kept[: relation.out_axis], rows, *kept[relation.out_axis + 1 :])
     live.kept[node] = kept
     live.reads(node, relation.x.node, mixed_input(relation, kept, columns, live))
@@ -312,10 +329,15 @@ def _rectangular(relation: Regroup, node: fx.Node, kept: Masks, live: Liveness) 
                 result[a] = np.ones_like(result[a])
         elif len(out) == 1 and len(into) > 1:
             box = result[out[0]].reshape([before[a] for a in into])
-            sides = [box.any(axis=tuple(b for b in range(box.ndim) if b != a))
+            sides = [_side(box, a)
                      for a in range(box.ndim)]  # fmt: skip
             result[out[0]] = _outer(sides)
     return tuple(result)
+
+
+def _side(box: Mask, axis: int) -> Mask:
+    """Which positions of one axis hold anything."""
+    return np.asarray(box.any(axis=tuple(b for b in range(box.ndim) if b != axis)))
 
 
 def _outer(sides: list[Mask]) -> Mask:
@@ -335,7 +357,7 @@ def regrouped(relation: Regroup, node: fx.Node, kept: Masks, live: Liveness) -> 
         elif len(out) == 1 and into:
             box = kept[out[0]].reshape([before[a] for a in into])
             for i, a in enumerate(into):
-                masks[a] = box.any(axis=tuple(b for b in range(box.ndim) if b != i))
+                masks[a] = _side(box, i)
     return tuple(masks)
 
 

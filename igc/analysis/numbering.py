@@ -14,15 +14,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import fx
+from torch import Tensor, fx
 
 from igc.analysis.known import known_of
+from igc.graph import mapped
 from igc.ops.relations import Follow, Mixing, Opaque, Pointwise, Relation, Select
 
 if TYPE_CHECKING:
     from igc.analysis.forms import Form, Forms
 
+Same = NDArray[np.bool_]  # per channel: equal or not
 Signature = NDArray[np.float64]  # [operands, 2, channels]: which source, which of its channels
 
 
@@ -74,8 +77,8 @@ class Numbering:
         return node
 
     def _whole_key(self, node: fx.Node, forms: Forms) -> Any:
-        args = fx.map_arg(node.args, lambda n: self.canonical(n, forms))
-        kwargs = fx.map_arg(node.kwargs, lambda n: self.canonical(n, forms))
+        args = mapped(node.args, lambda n: self.canonical(n, forms))
+        kwargs = mapped(node.kwargs, lambda n: self.canonical(n, forms))
         return node.target, freeze(args), freeze(kwargs)
 
     def _rows(self, node: fx.Node, relation: Mixing, forms: Forms) -> Form | None:
@@ -96,34 +99,42 @@ class Numbering:
             source_of(relation.weight.node, forms),
             None if relation.bias is None else source_of(relation.bias, forms),
         )
+        found: list[tuple[fx.Node, Same]] = []
         for before in self.parts.setdefault(key, []):
-            other = forms.relations[before]
-            assert isinstance(other, Mixing)
-            theirs = facts.constant(other.weight.node)
-            if theirs is None or theirs.shape != weight.shape:
-                continue
-            rows = 0 if alone else relation.w_out
-            axes = [rows, *(a for a in range(weight.ndim) if a != rows)]
-            same = (weight == theirs).permute(axes).flatten(1).all(dim=1).numpy()
-            if bias is not None and other.bias is not None:
-                same = same & (bias == facts.constant(other.bias)).numpy()
-            if alone:
-                mine, other_x = (
-                    self._operand(Follow(r.x.node, r.x.axes[:1] + (r.x_axis,)), r.x_axis, forms)
-                    for r in (relation, other)
-                )
-                same = same & (mine == other_x).all(axis=0)
-            form = self._copy(node, before, relation.out_axis, same, forms)
-            if form is not None:
-                return form
+            same = self._same_rows(relation, forms.relations[before], alone, forms)
+            if same is not None:
+                found.append((before, same))
         self.parts[key].append(node)
-        return None
+        return self._copies(node, relation.out_axis, found, forms)
+
+    def _same_rows(self, mine: Mixing, other: Relation, alone: bool, forms: Forms) -> Same | None:
+        """Which rows two contractions with one weight tensor have in common."""
+        assert isinstance(other, Mixing)
+        weight = forms.facts.constant(mine.weight.node)
+        theirs = forms.facts.constant(other.weight.node)
+        if weight is None or theirs is None or theirs.shape != weight.shape:
+            return None
+        rows = 0 if alone else mine.w_out
+        axes = [rows, *(a for a in range(weight.ndim) if a != rows)]
+        same = _array(torch.eq(weight, theirs).permute(axes).flatten(1).all(dim=1))
+        if mine.bias is not None and other.bias is not None:
+            a, b = forms.facts.constant(mine.bias), forms.facts.constant(other.bias)
+            assert a is not None and b is not None
+            same = same & _array(torch.eq(a, b))
+        if alone:
+            a_x, b_x = (
+                self._operand(Follow(r.x.node, (*r.x.axes[:1], r.x_axis)), r.x_axis, forms)
+                for r in (mine, other)
+            )
+            same = same & np.asarray(a_x == b_x).all(axis=0)
+        return same
 
     def _channels(self, node: fx.Node, relation: Pointwise, forms: Forms) -> Form | None:
         """Channels of an element-by-element op that an earlier node has too."""
         axis = self._axis(relation, forms)
         sources = self._sources(relation, axis, forms)
         start = (node.target, freeze(_without_tensors(node)))
+        found: list[tuple[fx.Node, Same]] = []
         for before in dict.fromkeys(n for s in sources for n in self.parts.get((*start, s), ())):
             other = forms.relations[before]
             other = other.written if isinstance(other, Select) else other
@@ -131,14 +142,11 @@ class Numbering:
                 continue
             mine = self._signature(relation, axis, forms)
             theirs = self._signature(other, axis, forms)
-            if mine is None or theirs is None or mine.shape != theirs.shape:
-                continue
-            form = self._copy(node, before, axis, (mine == theirs).all(axis=(0, 1)), forms)
-            if form is not None:
-                return form
+            if mine is not None and theirs is not None and mine.shape == theirs.shape:
+                found.append((before, np.asarray(mine == theirs).all(axis=(0, 1))))
         for source in sources:
             self.parts.setdefault((*start, source), []).append(node)
-        return None
+        return None if axis is None else self._copies(node, axis, found, forms)
 
     def _axis(self, relation: Pointwise, forms: Forms) -> int | None:
         for follow in relation.operands:
@@ -182,7 +190,9 @@ class Numbering:
             if constant.numel() != size:
                 return np.array([[self._id(node)], [0.0]])
             name = self._id(("constant", source_of(node, forms)))
-            return np.stack([np.full(size, float(name)), constant.detach().double().reshape(-1).numpy()])
+            return np.stack(
+                [np.full(size, float(name)), constant.detach().double().reshape(-1).numpy()]
+            )
         form = forms.read(node, at, size)
         row = np.full((2, size), -1.0)
         row[1] = form.shift
@@ -195,30 +205,37 @@ class Numbering:
         row[1, arithmetic] = np.flatnonzero(arithmetic)
         return row
 
-    def _copy(
-        self, node: fx.Node, before: fx.Node, axis: int, same: NDArray[np.bool_], forms: Forms
+    def _copies(
+        self, node: fx.Node, axis: int, found: list[tuple[fx.Node, Same]], forms: Forms
     ) -> Form | None:
-        """The form "channel c of `before` where `same`, itself elsewhere"."""
+        """The form "channel c of an earlier node where they are the same, itself elsewhere"."""
         from igc.analysis.forms import Form, Piece
 
-        if not same.any() or forms.facts.shape(node) != forms.facts.shape(before):
-            return None
+        size = forms.facts.shape(node)[axis]
         known = known_of(node, forms)
-        shift = np.zeros(len(same))
-        mine = ~same
-        if known is not None and known[0] == axis:
-            same, mine = same & ~known[1], mine & ~known[1]
-            shift = np.where(known[1], known[2], 0.0)
-        elif known is not None:
+        if known is not None and known[0] != axis:
             return None
-        if not same.any():
+        left = np.ones(size, dtype=bool) if known is None else ~known[1]
+        shift = np.zeros(size) if known is None else np.where(known[1], known[2], 0.0)
+        pieces: list[Piece] = []
+        for before, same in found:
+            if forms.facts.shape(node) != forms.facts.shape(before) or same.shape != left.shape:
+                continue
+            read = forms.read(before, axis, size)
+            mine = same & left & ~read.constant
+            pieces += [
+                p for p in read.scaled(mine.astype(np.float64)).pieces if p.coefficient.any()
+            ]
+            left = left & ~mine
+        if not pieces:
             return None
-        theirs = forms.read(before, axis, len(same)).scaled(same.astype(np.float64))
-        if bool((theirs.constant & same).any()):
-            return None
-        pieces = [p for p in theirs.pieces if p.coefficient.any()]
-        pieces.append(Piece(node, np.arange(len(same)), mine.astype(np.float64)))
-        return Form(axis, tuple(pieces), shift, np.ones(len(same), dtype=np.int64))
+        if left.any():
+            pieces.append(Piece(node, np.arange(size), left.astype(np.float64)))
+        return Form(axis, tuple(pieces), shift, np.ones(size, dtype=np.int64))
+
+
+def _array(tensor: Tensor) -> Same:
+    return np.asarray(tensor.numpy(), dtype=np.bool_)
 
 
 def identity(form: Form) -> Any:
@@ -238,7 +255,7 @@ def source_of(node: fx.Node, forms: Forms) -> str:
 
 
 def _without_tensors(node: fx.Node) -> Any:
-    return fx.map_arg((node.args, dict(node.kwargs)), lambda n: None)  # type: ignore[arg-type, return-value]
+    return mapped((node.args, dict(node.kwargs)), lambda n: None)
 
 
 def freeze(value: Any) -> Any:

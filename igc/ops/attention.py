@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
+from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Follow, Opaque, Pointwise, Relation
 
@@ -14,7 +15,7 @@ def attention(node: fx.Node, facts: Facts) -> Relation:
     Heads follow the batch axes, queries the token axis of q, output features those of v; keys,
     their tokens and the shared width d are read in full (the scale depends on d).
     """
-    q, k, v = node.args[:3]
+    q, k, v = args_of(node)[:3]
     assert isinstance(q, fx.Node) and isinstance(k, fx.Node) and isinstance(v, fx.Node)
     mask = argument(node, 3, "attn_mask")
     dropout, causal = argument(node, 4, "dropout_p", 0.0), argument(node, 5, "is_causal", False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import fx
 
+from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Follow, Mixing, Opaque, Relation
 
 
 def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) -> Relation:
-    x, weight = node.args[0], node.args[1]
+    x, weight = args_of(node)[0], args_of(node)[1]
     bias = argument(node, 2, "bias")
     assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
     rank, weight_rank = len(facts.shape(x)), len(facts.shape(weight))

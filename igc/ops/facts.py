@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from igc.analysis.shapes import Value, other_sizes, shapes
-from igc.graph import Program
+from igc.graph import Program, args_of, mapped
 from igc.ops.relations import Follow, Relation
 
 
@@ -68,14 +68,19 @@ Rule = Callable[[fx.Node, Facts], Relation]
 def tensor_args(node: fx.Node, facts: Facts) -> list[fx.Node]:
     """The tensor operands of a node, in order of appearance, repeats kept."""
     found: list[fx.Node] = []
-    fx.map_arg((node.args, node.kwargs), lambda n: found.append(n) or n)  # type: ignore[func-returns-value]
+
+    def note(operand: fx.Node) -> fx.Node:
+        found.append(operand)
+        return operand
+
+    mapped((node.args, node.kwargs), note)
     return [n for n in found if facts.is_tensor(n)]
 
 
 def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
     """An argument by position or name, as the schema gives it, with its default."""
     if len(node.args) > position:
-        return node.args[position]
+        return args_of(node)[position]
     if name in node.kwargs:
         return node.kwargs[name]
     target = node.target

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import fx
 
+from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Follow, Mixing, Opaque, Relation
 
 
 def linear(node: fx.Node, facts: Facts) -> Relation:
     """linear(x [..., I], weight [O, I], bias [O])."""
-    x, weight = node.args[0], node.args[1]
+    x, weight = args_of(node)[0], args_of(node)[1]
     bias = argument(node, 2, "bias")
     assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
     rank = len(facts.shape(x))
@@ -57,12 +58,12 @@ def _product(node: fx.Node, a: object, b: object, bias: fx.Node | None, facts: F
 
 def matmul(node: fx.Node, facts: Facts) -> Relation:
     """matmul, mm, bmm."""
-    return _product(node, node.args[0], node.args[1], None, facts)
+    return _product(node, args_of(node)[0], args_of(node)[1], None, facts)
 
 
 def addmm(node: fx.Node, facts: Facts) -> Relation:
     """addmm(bias, a, b) with a bias vector and no scaling."""
-    bias, a, b = node.args[:3]
+    bias, a, b = args_of(node)[:3]
     assert isinstance(bias, fx.Node)
     scaled = argument(node, 3, "beta", 1) != 1 or argument(node, 4, "alpha", 1) != 1
     if scaled or len(facts.shape(bias)) != 1 or facts.shape(bias)[0] != facts.shape(node)[-1]:

@@ -6,24 +6,25 @@ import numpy as np
 import torch
 from torch import fx
 
+from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Blocks, Follow, Opaque, Pointwise, Relation
 
 
 def _params(node: fx.Node, positions: range, facts: Facts) -> list[fx.Node]:
-    args = [node.args[p] for p in positions if p < len(node.args)]
+    args = [args_of(node)[p] for p in positions if p < len(node.args)]
     return [a for a in args if isinstance(a, fx.Node)]
 
 
 def batch_norm(node: fx.Node, facts: Facts) -> Relation:
     """batch_norm(x, weight, bias, mean, var, training, momentum, eps): per-channel affine."""
-    x = node.args[0]
+    x = args_of(node)[0]
     assert isinstance(x, fx.Node)
-    if bool(node.args[5]) or node.args[3] is None:
+    if bool(args_of(node)[5]) or args_of(node)[3] is None:
         return Opaque("batch norm over the batch's own statistics")
     out = facts.shape(node)
     params = tuple(Follow(p, (1,)) for p in _params(node, range(1, 5), facts))
-    weight, bias = facts.constant(node.args[1]), facts.constant(node.args[2])
+    weight, bias = facts.constant(args_of(node)[1]), facts.constant(args_of(node)[2])
     known = None
     if weight is not None and bool((weight == 0).any()):
         shift = torch.zeros_like(weight) if bias is None else bias
@@ -33,10 +34,10 @@ def batch_norm(node: fx.Node, facts: Facts) -> Relation:
 
 def layer_norm(node: fx.Node, facts: Facts) -> Relation:
     """layer_norm(x, normalized_shape, weight, bias, eps): the normalised axes stay whole."""
-    x = node.args[0]
+    x = args_of(node)[0]
     assert isinstance(x, fx.Node)
     out = facts.shape(node)
-    shape = node.args[1]
+    shape = args_of(node)[1]
     first = len(out) - (len(shape) if isinstance(shape, (list, tuple)) else 1)
     axes = tuple(a if a < first else None for a in range(len(out)))
     params = tuple(
@@ -47,7 +48,7 @@ def layer_norm(node: fx.Node, facts: Facts) -> Relation:
 
 def group_norm(node: fx.Node, facts: Facts) -> Relation:
     """group_norm(x, groups, weight, bias, eps): a group lives or dies as a whole."""
-    x, groups = node.args[0], node.args[1]
+    x, groups = args_of(node)[0], args_of(node)[1]
     assert isinstance(x, fx.Node) and isinstance(groups, int)
     out = facts.shape(node)
     width = out[1] // groups
@@ -57,7 +58,7 @@ def group_norm(node: fx.Node, facts: Facts) -> Relation:
 
 def instance_norm(node: fx.Node, facts: Facts) -> Relation:
     """instance_norm(x, weight, bias, mean, var, use_input_stats, ...): each channel alone."""
-    x = node.args[0]
+    x = args_of(node)[0]
     assert isinstance(x, fx.Node)
     out = facts.shape(node)
     params = tuple(Follow(p, (1,)) for p in _params(node, range(1, 5), facts))

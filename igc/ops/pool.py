@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import fx
 
+from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Follow, Pointwise, Relation, Survives, Take
 
@@ -28,7 +29,7 @@ SPATIAL_RANK = {
 
 def spatial(node: fx.Node, facts: Facts, rank: int, survives: Survives = "zero") -> Pointwise:
     """The last `rank` axes are read in full; the others are followed."""
-    x = node.args[0]
+    x = args_of(node)[0]
     assert isinstance(x, fx.Node)
     axes = len(facts.shape(node))
     follow = tuple(a if a < axes - rank else None for a in range(axes))
@@ -42,7 +43,7 @@ def _spatial_rule(rank: int, survives: Survives) -> Rule:
 
 def pad(node: fx.Node, facts: Facts) -> Relation:
     """pad(x, [last axis before, after, the one before that ...], mode, value)."""
-    x, amounts = node.args[0], node.args[1]
+    x, amounts = args_of(node)[0], args_of(node)[1]
     assert isinstance(x, fx.Node) and isinstance(amounts, (list, tuple))
     constant = str(node.target) == "aten.constant_pad_nd.default"
     mode = "constant" if constant else str(argument(node, 2, "mode", "constant"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
+from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Follow, Pointwise, Relation, Survives
 
@@ -19,7 +20,7 @@ def _axes(value: object, rank: int) -> set[int]:
 
 def _reduce(zero: Survives, keep_at: int) -> Rule:
     def rule(node: fx.Node, facts: Facts) -> Relation:
-        x = node.args[0]
+        x = args_of(node)[0]
         assert isinstance(x, fx.Node)
         rank = len(facts.shape(x))
         reduced = _axes(argument(node, 1, "dim"), rank)
@@ -35,7 +36,7 @@ def _reduce(zero: Survives, keep_at: int) -> Rule:
 
 def along(node: fx.Node, facts: Facts) -> Relation:
     """An op that reads one axis whole and keeps it whole (softmax, a cumulative sum)."""
-    x = node.args[0]
+    x = args_of(node)[0]
     assert isinstance(x, fx.Node)
     rank = len(facts.shape(node))
     axis = int(argument(node, 1, "dim", -1)) % max(rank, 1)

@@ -4,9 +4,9 @@ A rule (one small function per op) returns one of these. They are data: the engi
 constants forward, liveness backward, and cuts tensors. "Channel" means an index along any axis.
 
     Pointwise   output index i along an axis reads operand index i along the axis that follows it
-    Mixing      a contraction: convolution, linear, matrix product (weight with in/out axes, groups)
+    Mixing      a contraction: convolution, linear, matrix product (weight axes, groups)
     Concat      operands side by side along one axis
-    Take        output index j reads operand index `index[j]` (slice, select, index_select, flip ...)
+    Take        output index j reads operand index `index[j]` (slice, index_select, flip ...)
     Regroup     axes split and merged in order (reshape, flatten)
     Blocks      whole blocks of channels read whole blocks (pixel shuffle, group norm)
     Select      a sum of operands with constant coefficients per channel; a gate is the case 0 / 1
@@ -28,7 +28,7 @@ Survives: TypeAlias = Literal["any", "same", "zero", "none"]
 
 @dataclass(frozen=True)
 class Follow:
-    """One tensor operand: for each of its axes the output axis it follows, `None` = read in full."""
+    """One tensor operand: the output axis that each of its axes follows, `None` = read in full."""
 
     node: fx.Node
     axes: tuple[int | None, ...]
@@ -40,9 +40,10 @@ class Pointwise:
 
     `fixed` lists output axes that cannot be cut (a softmax axis, a convolution's height and
     width). `survives` says which known channels stay known: "any" value (the op is evaluated on
-    it), any with the "same" value (the op only moves or repeats it), only "zero", or "none"; `annihilates` that one zero operand makes the result zero.
-    `sizes` is the position of the argument that lists output sizes, if there is one.
-    `known` holds channels that are constant whatever the operands: (axis, mask, values).
+    it), any with the "same" value (the op only moves or repeats it), only "zero", or "none";
+    `annihilates` that one zero operand makes the result zero. `sizes` is the position of the
+    argument that lists output sizes, if there is one. `known` holds channels that are constant
+    whatever the operands: (axis, mask, values).
     """
 
     operands: tuple[Follow, ...]

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.pointwise import written
 from igc.ops.relations import Pointwise, Relation, Select, Term
@@ -108,33 +109,33 @@ def _along(number: Number, axis: int | None, out: tuple[int, ...]) -> NDArray[np
 
 def add(node: fx.Node, facts: Facts) -> Relation:
     """add(a, b, alpha) = a + alpha * b."""
-    a, b = node.args[:2]
+    a, b = args_of(node)[:2]
     alpha = argument(node, 2, "alpha", 1)
     return combination(node, facts, [(a, 1.0), (b, float(alpha))])
 
 
 def sub(node: fx.Node, facts: Facts) -> Relation:
     """sub(a, b, alpha) = a - alpha * b."""
-    a, b = node.args[:2]
+    a, b = args_of(node)[:2]
     alpha = argument(node, 2, "alpha", 1)
     return combination(node, facts, [(a, 1.0), (b, -float(alpha))])
 
 
 def rsub(node: fx.Node, facts: Facts) -> Relation:
     """rsub(a, b, alpha) = b - alpha * a."""
-    a, b = node.args[:2]
+    a, b = args_of(node)[:2]
     alpha = argument(node, 2, "alpha", 1)
     return combination(node, facts, [(a, -float(alpha)), (b, 1.0)])
 
 
 def neg(node: fx.Node, facts: Facts) -> Relation:
     """-a."""
-    return combination(node, facts, [(node.args[0], -1.0)])
+    return combination(node, facts, [(args_of(node)[0], -1.0)])
 
 
 def mul(node: fx.Node, facts: Facts) -> Relation:
     """a * b where one of them is constant; otherwise a plain product."""
-    a, b = node.args[:2]
+    a, b = args_of(node)[:2]
     for operand, other in ((a, b), (b, a)):
         value = _value(other, facts)
         if value is not None:
@@ -144,36 +145,36 @@ def mul(node: fx.Node, facts: Facts) -> Relation:
 
 def div(node: fx.Node, facts: Facts) -> Relation:
     """a / b for a constant b without zeros; otherwise a plain quotient."""
-    value = _value(node.args[1], facts)
+    value = _value(args_of(node)[1], facts)
     if value is None or node.kwargs.get("rounding_mode") is not None:
         return written(node, facts)
     if not bool((torch.as_tensor(value) != 0).all()):
         return written(node, facts)
-    return combination(node, facts, [(node.args[0], 1.0 / value)])
+    return combination(node, facts, [(args_of(node)[0], 1.0 / value)])
 
 
 def where(node: fx.Node, facts: Facts) -> Relation:
     """where(mask, a, b) for a constant mask: the gate itself."""
-    mask = _value(node.args[0], facts)
+    mask = _value(args_of(node)[0], facts)
     if not isinstance(mask, Tensor):
         return written(node, facts)
-    return combination(node, facts, [(node.args[1], mask), (node.args[2], 1.0 - mask)])
+    return combination(node, facts, [(args_of(node)[1], mask), (args_of(node)[2], 1.0 - mask)])
 
 
 def lerp(node: fx.Node, facts: Facts) -> Relation:
     """lerp(a, b, w) = (1-w)*a + w*b for a constant w."""
-    weight = _value(node.args[2], facts)
+    weight = _value(args_of(node)[2], facts)
     if weight is None:
         return written(node, facts)
-    return combination(node, facts, [(node.args[0], 1.0 - weight), (node.args[1], weight)])
+    return combination(node, facts, [(args_of(node)[0], 1.0 - weight), (args_of(node)[1], weight)])
 
 
 def masked_fill(node: fx.Node, facts: Facts) -> Relation:
     """masked_fill(a, mask, value) for a constant mask and value."""
-    mask, value = _value(node.args[1], facts), _value(node.args[2], facts)
+    mask, value = _value(args_of(node)[1], facts), _value(args_of(node)[2], facts)
     if not isinstance(mask, Tensor) or value is None:
         return written(node, facts)
-    return combination(node, facts, [(node.args[0], 1.0 - mask)], shift=_times(mask, value))
+    return combination(node, facts, [(args_of(node)[0], 1.0 - mask)], shift=_times(mask, value))
 
 
 def _each(rule: Rule, name: str, *overloads: str) -> dict[str, Rule]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import fx
 
+from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import (
     Blocks,
@@ -19,14 +20,14 @@ from igc.ops.relations import (
 
 
 def _operand(node: fx.Node) -> fx.Node:
-    x = node.args[0]
+    x = args_of(node)[0]
     assert isinstance(x, fx.Node)
     return x
 
 
 def cat(node: fx.Node, facts: Facts) -> Relation:
     """cat(tensors, axis)."""
-    tensors = [t for t in node.args[0] if isinstance(t, fx.Node)]  # type: ignore[union-attr]
+    tensors = [t for t in args_of(node)[0] if isinstance(t, fx.Node)]
     rank = len(facts.shape(node))
     axis = int(argument(node, 1, "dim", 0)) % rank
     if any(len(facts.shape(t)) != rank or facts.dynamic(t)[axis] for t in tensors):
@@ -60,15 +61,15 @@ def slice_(node: fx.Node, facts: Facts) -> Relation:
 
 def narrow(node: fx.Node, facts: Facts) -> Relation:
     """narrow(x, axis, start, length)."""
-    axis, start, length = node.args[1:4]
+    axis, start, length = args_of(node)[1:4]
     if not all(isinstance(v, int) for v in (axis, start, length)):
         return Opaque("narrow with a dynamic bound")
-    return _take(node, facts, int(axis), range(int(start), int(start) + int(length)))  # type: ignore[arg-type]
+    return _take(node, facts, int(axis), range(int(start), int(start) + int(length)))
 
 
 def select(node: fx.Node, facts: Facts) -> Relation:
     """select(x, axis, index): the axis goes."""
-    axis, index = node.args[1], node.args[2]
+    axis, index = args_of(node)[1], args_of(node)[2]
     if not isinstance(axis, int) or not isinstance(index, int):
         return Opaque("select with a dynamic index")
     size = facts.shape(_operand(node))[axis]
@@ -77,15 +78,15 @@ def select(node: fx.Node, facts: Facts) -> Relation:
 
 def index_select(node: fx.Node, facts: Facts) -> Relation:
     """index_select(x, axis, index) with a constant index."""
-    index = facts.constant(node.args[2])
+    index = facts.constant(args_of(node)[2])
     if index is None:
         return Opaque("index_select with an index that depends on the input")
-    return _take(node, facts, int(node.args[1]), index.reshape(-1).numpy())  # type: ignore[arg-type]
+    return _take(node, facts, int(args_of(node)[1]), index.reshape(-1).numpy())
 
 
 def index(node: fx.Node, facts: Facts) -> Relation:
     """x[..., i, ...] with one constant one-dimensional index tensor."""
-    positions = list(node.args[1])  # type: ignore[arg-type]
+    positions = list(args_of(node)[1])
     given = [i for i, p in enumerate(positions) if p is not None]
     tensor = facts.constant(positions[given[0]]) if len(given) == 1 else None
     if tensor is None or tensor.ndim != 1 or tensor.dtype.is_floating_point:
@@ -97,7 +98,7 @@ def index(node: fx.Node, facts: Facts) -> Relation:
 
 def flip(node: fx.Node, facts: Facts) -> Relation:
     """flip(x, [axis])."""
-    axes = list(node.args[1])  # type: ignore[arg-type]
+    axes = list(args_of(node)[1])
     if len(axes) != 1:
         return Opaque("flip of several axes")
     size = facts.shape(_operand(node))[axes[0]]
@@ -106,7 +107,7 @@ def flip(node: fx.Node, facts: Facts) -> Relation:
 
 def roll(node: fx.Node, facts: Facts) -> Relation:
     """roll(x, [shift], [axis])."""
-    shifts, axes = node.args[1], argument(node, 2, "dims", [])
+    shifts, axes = args_of(node)[1], argument(node, 2, "dims", [])
     if len(axes) != 1 or not isinstance(shifts, (list, tuple)) or not isinstance(shifts[0], int):
         return Opaque("roll of several axes")
     size = facts.shape(_operand(node))[axes[0]]
@@ -115,15 +116,15 @@ def roll(node: fx.Node, facts: Facts) -> Relation:
 
 def channel_shuffle(node: fx.Node, facts: Facts) -> Relation:
     """channel_shuffle(x, groups): a fixed permutation of axis 1."""
-    groups = node.args[1]
+    groups = args_of(node)[1]
     size = facts.shape(node)[1]
-    order = np.arange(size).reshape(int(groups), -1).T.reshape(-1)  # type: ignore[arg-type]
+    order = np.arange(size).reshape(int(groups), -1).T.reshape(-1)
     return _take(node, facts, 1, order)
 
 
 def repeat(node: fx.Node, facts: Facts) -> Relation:
     """repeat(x, counts) where one axis of a tensor of the same rank is repeated."""
-    x, counts = _operand(node), list(node.args[1])  # type: ignore[arg-type]
+    x, counts = _operand(node), list(args_of(node)[1])
     shape = facts.shape(x)
     many = [a for a, c in enumerate(counts) if c != 1]
     if len(counts) != len(shape) or len(many) != 1 or not isinstance(counts[many[0]], int):
@@ -135,7 +136,7 @@ def repeat(node: fx.Node, facts: Facts) -> Relation:
 def permute(node: fx.Node, facts: Facts) -> Relation:
     """permute(x, order)."""
     x = _operand(node)
-    order = [int(a) % len(facts.shape(x)) for a in node.args[1]]  # type: ignore[union-attr, arg-type]
+    order = [int(a) % len(facts.shape(x)) for a in args_of(node)[1]]
     inverse = [order.index(a) for a in range(len(order))]
     return Pointwise((Follow(x, tuple(inverse)),), survives="same")
 
@@ -143,7 +144,7 @@ def permute(node: fx.Node, facts: Facts) -> Relation:
 def unsqueeze(node: fx.Node, facts: Facts) -> Relation:
     """unsqueeze(x, axis)."""
     x, rank = _operand(node), len(facts.shape(node))
-    new = int(node.args[1]) % rank  # type: ignore[arg-type]
+    new = int(args_of(node)[1]) % rank
     kept = [a for a in range(rank) if a != new]
     return Pointwise((Follow(x, tuple(kept)),), fixed=frozenset({new}), survives="same")
 
@@ -204,12 +205,12 @@ def regroup(
 
 def pixel_shuffle(node: fx.Node, facts: Facts) -> Relation:
     """pixel_shuffle(x, r): output channel c reads input channels c*r*r .. (c+1)*r*r."""
-    return _pixels(node, facts, int(node.args[1]) ** 2, 1)  # type: ignore[arg-type]
+    return _pixels(node, facts, int(args_of(node)[1]) ** 2, 1)
 
 
 def pixel_unshuffle(node: fx.Node, facts: Facts) -> Relation:
     """pixel_unshuffle(x, r): output channels c*r*r .. (c+1)*r*r read input channel c."""
-    return _pixels(node, facts, 1, int(node.args[1]) ** 2)  # type: ignore[arg-type]
+    return _pixels(node, facts, 1, int(args_of(node)[1]) ** 2)
 
 
 def _pixels(node: fx.Node, facts: Facts, block_in: int, block_out: int) -> Relation:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from igc.graph import Origin, Program, copy_node
+from igc.graph import Origin, Program, args_of, copy_node, mapped
 from igc.ops import Facts, relation
 from igc.ops.relations import Mixing
 from igc.passes.constants import ConstantPool
@@ -42,8 +42,8 @@ class FoldBatchNorm:
 
 
 def _producer(node: fx.Node, facts: Facts, record: Record) -> fx.Node | None:
-    x = cast("fx.Node", node.args[0])
-    if bool(node.args[5]):
+    x = cast("fx.Node", args_of(node)[0])
+    if bool(args_of(node)[5]):
         record.declined(node, "batch norm uses the batch's own statistics")
         return None
     rel = relation(x, facts) if x.op == "call_function" else None
@@ -94,9 +94,13 @@ class _Folder:
         bias = self.double(rel.bias)
         new_bias = shift if bias is None else bias * scale + shift
         parts = tuple(str(a.target) for a in norm.args[1:5] if isinstance(a, fx.Node))
-        bias_name = weight_name.rpartition(".")[0] + ".bias" if rel.bias is None else str(rel.bias.target)
+        bias_name = (
+            weight_name.rpartition(".")[0] + ".bias" if rel.bias is None else str(rel.bias.target)
+        )
         w = self.pool.add(weight_name, new, self.origin(weight_name, parts))
-        b = self.pool.add(bias_name.lstrip("."), new_bias, self.origin(bias_name, (weight_name, *parts)))
+        b = self.pool.add(
+            bias_name.lstrip("."), new_bias, self.origin(bias_name, (weight_name, *parts))
+        )
         args = list(node.args)
         args[args.index(rel.weight.node)] = self.build.attr(w, node.meta)
         if node.target is aten.addmm.default:
@@ -105,13 +109,19 @@ class _Folder:
             args[2] = self.build.attr(b, node.meta)
         else:
             args.append(self.build.attr(b, node.meta))
-        look = lambda n: env.get(n, n)  # noqa: E731  # map_arg wants a callable
+
+        def look(operand: fx.Node) -> Any:
+            return env.get(operand, operand)
+
         result = self.build.graph.create_node(
-            "call_function", node.target, fx.map_arg(tuple(args), look),
-            fx.map_arg(node.kwargs, look), name=node.name,
+            "call_function", node.target, mapped(tuple(args), look),
+            mapped(node.kwargs, look), name=node.name,
         )  # fmt: skip
         # The node now computes what the batch norm computed.
-        result.meta = {**node.meta, **{k: norm.meta[k] for k in ("source", "kept") if k in norm.meta}}
+        result.meta = {
+            **node.meta,
+            **{k: norm.meta[k] for k in ("source", "kept") if k in norm.meta},
+        }
         return result
 
     def origin(self, name: str, parts: tuple[str, ...]) -> Origin:

@@ -55,8 +55,10 @@ def _key(node: fx.Node, env: dict[fx.Node, fx.Node], program: Program) -> Any:
         torch.Tag.nondeterministic_seeded in node.target.tags
     ):
         return None
-    return node.target, freeze(fx.map_arg(node.args, env.__getitem__)), freeze(
-        fx.map_arg(dict(node.kwargs), env.__getitem__)
+    return (
+        node.target,
+        freeze(fx.map_arg(node.args, env.__getitem__)),
+        freeze(fx.map_arg(dict(node.kwargs), env.__getitem__)),
     )
 
 

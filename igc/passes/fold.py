@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from igc.errors import Refused
-from igc.graph import Origin, Program, copy_node, layer_of
+from igc.graph import Origin, Program, copy_node, layer_of, mapped
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
@@ -61,8 +61,11 @@ def _evaluate(
     if any(n.op != "get_attr" for n in operands):
         return None
     elements = sum(pool.values[str(n.target)].numel() for n in operands)
-    look = lambda n: pool.values[str(env[n].target)]  # noqa: E731  # map_arg wants a callable
-    args, kwargs = fx.map_arg((node.args, node.kwargs), look)
+
+    def look(operand: fx.Node) -> Tensor:
+        return pool.values[str(env[operand].target)]
+
+    args, kwargs = mapped((node.args, node.kwargs), look)
     try:
         with torch.no_grad():
             value = node.target(*args, **kwargs)
@@ -87,7 +90,9 @@ def _store(
         if old.dtype == value.dtype and old.shape == value.shape and torch.equal(old, value):
             return part, decided
     sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
-    return pool.add(base, value, Origin(base.partition("~")[0], (), f"fold {node.target}", sources)), decided
+    return pool.add(
+        base, value, Origin(base.partition("~")[0], (), f"fold {node.target}", sources)
+    ), decided
 
 
 def snap(value: Tensor) -> Tensor:

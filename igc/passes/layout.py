@@ -131,8 +131,7 @@ def _gather(
         starts[source] = start
         start += facts[source].dims[site.axis]
     old = cast("fx.Node", node.args[0])
-    places = torch.cat([
-        torch.arange(facts[s].dims[site.axis]) + starts[s] for s in cast("list[fx.Node]", old.args[0])
-    ])  # fmt: skip
+    parts = cast("list[fx.Node]", old.args[0])
+    places = torch.cat([torch.arange(facts[s].dims[site.axis]) + starts[s] for s in parts])
     index = build.pool.values[str(cast("fx.Node", node.args[2]).target)]
     return build.take(node.meta, joined, site.axis, places[index].numpy(), start)

@@ -1,7 +1,7 @@
 """Compute a value from its form: copies by concatenate and gather, mixes by multiply and add.
 
-    J = cat(psi, phi_1 .. phi_T)      one gather per branch, in natural channel order
-    mixed channels: w_1 * gather(J) + w_2 * gather(J) + ...   only where the operands differ
+J = cat(psi, phi_1 .. phi_T)      one gather per branch, in natural channel order
+mixed channels: w_1 * gather(J) + w_2 * gather(J) + ...   only where the operands differ
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class _Maker:
                 self._add(parts, part, at, mine, *self.source(piece, mine))
         if mixed.any():
             channels = np.flatnonzero(mixed)
-            self._add(parts, part, at, mixed, self.mix(channels), np.arange(len(channels)), len(channels))
+            self._add(
+                parts, part, at, mixed, self.mix(channels), np.arange(len(channels)), len(channels)
+            )
         if constant.any():
             values, inverse = np.unique(self.form.shift[constant], return_inverse=True)
             filled = fill(self.slicer, self.node, self.axis, self.masks, values)
@@ -63,8 +65,15 @@ class _Maker:
         return self.slicer.build.gather(self.meta, self.axis, parts, part, at)
 
     @staticmethod
-    def _add(parts: list[tuple[fx.Node, int]], part: Numbers, at: Numbers,
-             mine: NDArray[np.bool_], node: fx.Node, where: Numbers, width: int) -> None:  # fmt: skip
+    def _add(
+        parts: list[tuple[fx.Node, int]],
+        part: Numbers,
+        at: Numbers,
+        mine: NDArray[np.bool_],
+        node: fx.Node,
+        where: Numbers,
+        width: int,
+    ) -> None:
         part[mine] = len(parts)
         at[mine] = where
         parts.append((node, width))
@@ -80,7 +89,9 @@ class _Maker:
     def mix(self, channels: Numbers) -> fx.Node:
         """The sum of terms for these channels."""
         total: fx.Node | None = None
-        for slot in _slots([p for p in self.form.pieces if p.coefficient[channels].any()], channels):
+        for slot in _slots(
+            [p for p in self.form.pieces if p.coefficient[channels].any()], channels
+        ):
             term = self._slot(slot, channels)
             total = term if total is None else self.call(aten.add.Tensor, total, term)
         shift = self.form.shift[channels]

@@ -25,7 +25,9 @@ class Builder:
         self.pool = pool
         self._attr: dict[str, fx.Node] = {}
 
-    def call(self, meta: dict[str, Any], target: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
+    def call(
+        self, meta: dict[str, Any], target: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> fx.Node:
         """A call that carries `meta`."""
         node = self.graph.call_function(target, args, kwargs)
         node.meta = dict(meta)
@@ -44,7 +46,9 @@ class Builder:
         """A new constant and its node."""
         return self.attr(self.pool.add(name, value), meta)
 
-    def take(self, meta: dict[str, Any], x: fx.Node, axis: int, index: Numbers, size: int) -> fx.Node:
+    def take(
+        self, meta: dict[str, Any], x: fx.Node, axis: int, index: Numbers, size: int
+    ) -> fx.Node:
         """`x` at `index` along `axis` (which has `size` entries): itself, a slice or a gather."""
         if len(index) == size and bool((index == np.arange(size)).all()):
             return x

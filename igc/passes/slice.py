@@ -25,7 +25,7 @@ from igc.analysis.liveness import (
     regrouped,
     taken,
 )
-from igc.graph import Program, copy_node
+from igc.graph import Program, copy_node, mapped
 from igc.ops import Facts, relation
 from igc.ops.relations import Blocks, Concat, Mixing, Opaque, Pointwise, Regroup, Select, Take
 from igc.passes.constants import ConstantPool
@@ -157,12 +157,19 @@ class _Slicer:
         return result
 
     def size(self, node: fx.Node, axis: int) -> fx.Node:
-        """The dynamic size of an axis, read off an input or off the node itself."""
-        found = input_axis(
-            self.facts.at[node].dims[axis], self.facts.at_other[node].dims[axis], self.live
-        )
-        source, at = found if found is not None else (node, axis)
-        return self.build.call(node.meta, aten.sym_size.int, self.env[source], at)
+        """The dynamic size of an axis, read off an input or off any value that has it."""
+        at, other = self.facts.at, self.facts.at_other
+        pair = at[node].dims[axis], other[node].dims[axis]
+        found = input_axis(*pair, self.live)
+        if found is None:
+            found = next(
+                (n, a)
+                for n in self.env
+                if self.facts.is_tensor(n)
+                for a, here in enumerate(zip(at[n].dims, other[n].dims, strict=True))
+                if here == pair
+            )
+        return self.build.call(node.meta, aten.sym_size.int, self.env[found[0]], found[1])
 
     def written(self, node: fx.Node, kept: Masks) -> fx.Node:
         """The node as written, over sliced operands."""
@@ -208,12 +215,15 @@ class _Slicer:
             args[position] = value
         if sizes is not None:
             args[sizes[0]] = self._sizes(node, list(cast("list[Any]", args[sizes[0]])), sizes[1])
-        look = lambda n: operands[n] if n in operands else self.env[n]  # noqa: E731  # map_arg wants a callable
+
+        def look(n: fx.Node) -> Any:
+            return operands[n] if n in operands else self.env[n]
+
         new = self.build.graph.create_node(
             "call_function",
             node.target,
-            fx.map_arg(tuple(args), look),
-            fx.map_arg(node.kwargs, look),
+            mapped(tuple(args), look),
+            mapped(node.kwargs, look),
             name=node.name,
         )
         new.meta = dict(node.meta)
@@ -239,9 +249,12 @@ class _Slicer:
         new = iter([
             self.value(f.node, followed(f, kept, self.facts.shape(f.node))) for f in rel.operands
         ])  # fmt: skip
-        look = lambda n: next(new) if self.facts.is_tensor(n) else self.env[n]  # noqa: E731
-        args = fx.map_arg(node.args, look)
-        kwargs = fx.map_arg(node.kwargs, look)
+
+        def look(n: fx.Node) -> Any:
+            return next(new) if self.facts.is_tensor(n) else self.env[n]
+
+        args = mapped(node.args, look)
+        kwargs = mapped(node.kwargs, look)
         result = self.build.graph.create_node(
             "call_function", node.target, args, kwargs, name=node.name
         )

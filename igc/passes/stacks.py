@@ -74,7 +74,10 @@ def _stacked(node: fx.Node, program: Program, facts: dict[fx.Node, Value]) -> _S
         return None
     parts = []
     for part in cast("list[fx.Node]", x.args[0]):
-        if part.target is not aten.unsqueeze.default or int(cast("int", part.args[1])) % rank != axis:
+        if (
+            part.target is not aten.unsqueeze.default
+            or int(cast("int", part.args[1])) % rank != axis
+        ):
             return None
         parts.append(cast("fx.Node", part.args[0]))
     return _Stacked(parts, weight)
@@ -107,7 +110,9 @@ def _sum(
         term = env[part]
         if stacked.weight is not None:
             weight = build.pool.values[stacked.weight].select(axis, i).contiguous()
-            name = build.pool.add(stacked.weight, weight, build.pool.selected(stacked.weight, axis, i))
+            name = build.pool.add(
+                stacked.weight, weight, build.pool.selected(stacked.weight, axis, i)
+            )
             term = build.call(node.meta, aten.mul.Tensor, term, build.attr(name, node.meta))
         total = term if total is None else build.call(node.meta, aten.add.Tensor, total, term)
     assert total is not None
