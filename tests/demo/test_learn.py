@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from igc.demo.learn import SHIFT, accuracy, augment, learn, task_loss
+from igc.demo.learn import BATCH, SHIFT, accuracy, augment, learn, task_loss
 from igc.demo.people import TASKS, People, load
 from igc.models.resnet_cifar import PooledLinear, resnet20
 
@@ -32,7 +32,7 @@ def few(count: int) -> People:
 
 
 def test_one_step_reduces_the_loss_of_its_batch() -> None:
-    people, net = few(64), Plain(0)
+    people, net = few(BATCH), Plain(0)
     with torch.no_grad():
         before = float(task_loss(net.train(), people.inputs, people.labels))
     learn(net, people, epochs=1, seed=0, rate=0.01)
@@ -53,7 +53,9 @@ def test_the_same_seed_gives_the_same_network() -> None:
 def test_gates_have_an_optimiser_of_their_own() -> None:
     net = Plain(0)
     gate = nn.Parameter(torch.tensor([1.0, 2.0]))
-    learn(net, few(64), epochs=1, seed=0, gates=[gate], gate_rate=0.5, penalty=lambda: 3 * gate[0])
+    learn(
+        net, few(BATCH), epochs=1, seed=0, gates=[gate], gate_rate=0.5, penalty=lambda: 3 * gate[0]
+    )
     # One step of plain SGD, no decay: 1 - 0.5 * 3, and no gradient reaches the other.
     assert gate.tolist() == [-0.5, 2.0]
 
@@ -73,11 +75,11 @@ def test_augmenting_moves_and_mirrors_but_keeps_the_pixels() -> None:
 
 
 def test_accuracy_counts_right_answers() -> None:
-    people = few(64)
+    people = few(BATCH)
 
     class Constant(nn.Module):
         def forward(self, x: Tensor) -> dict[str, Tensor]:
             return {"gender": torch.tensor([0.0, 1.0, 0.0]).expand(len(x), 3)}
 
     women = int((people.labels["gender"] == 1).sum())
-    assert accuracy(Constant(), people) == {"gender": women / 64}
+    assert accuracy(Constant(), people) == {"gender": women / BATCH}

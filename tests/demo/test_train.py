@@ -17,8 +17,8 @@ METHODS = ["majority", "one shared network", "three single-task networks", "gate
 
 
 def test_the_gated_network_starts_as_its_single_task_networks() -> None:
-    singles = {task: trainer.Plain(task).eval() for task in TASKS}
-    net = trainer.assemble(trainer.Plain(*TASKS), singles).eval()
+    singles = {task: trainer.Plain(task, seed=0).eval() for task in TASKS}
+    net = trainer.assemble(trainer.Plain(*TASKS, seed=0), singles).eval()
     x = torch.randn(2, 3, 32, 32)
     outputs = net(x)
     assert list(outputs) == list(TASKS)
@@ -27,8 +27,8 @@ def test_the_gated_network_starts_as_its_single_task_networks() -> None:
 
 
 def test_the_shared_branch_starts_as_the_shared_network() -> None:
-    shared = trainer.Plain(*TASKS)
-    net = trainer.assemble(shared, {task: trainer.Plain(task) for task in TASKS})
+    shared = trainer.Plain(*TASKS, seed=0)
+    net = trainer.assemble(shared, {task: trainer.Plain(task, seed=0) for task in TASKS})
     own = net.branches["shared"].state_dict()
     assert torch.equal(own["layer3.0.conv1.weight"], shared.backbone.layer3[0].conv1.weight)
 
