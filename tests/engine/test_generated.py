@@ -27,25 +27,25 @@ NAMES = {"Spec": Spec, "Node": Node, "Head": Head}
 
 
 @generated
-@given(specs(["image"], max_nodes=4))
+@given(specs(["image"], max_nodes=2, max_tasks=4))
 def test_image_networks(spec: Spec) -> None:
     check(spec)
 
 
 @generated
-@given(specs(["tokens"], max_nodes=3))
+@given(specs(["tokens"], max_nodes=2, max_tasks=3))
 def test_token_networks(spec: Spec) -> None:
     check(spec)
 
 
 @generated
-@given(specs(["vector", "signal"], max_nodes=5))
+@given(specs(["vector", "signal"], max_nodes=3))
 def test_vector_and_signal_networks(spec: Spec) -> None:
     check(spec)
 
 
 @generated
-@given(specs(loose=False, max_nodes=4))
+@given(specs(loose=False, max_nodes=2, max_tasks=4))
 def test_networks_whose_minimum_is_known(spec: Spec) -> None:
     check(spec)
 
