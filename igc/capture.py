@@ -237,9 +237,10 @@ def _dims(fake: Any, example: Tensor, sizes: dict[str, int]) -> tuple[int | str,
     if not isinstance(fake, Tensor):
         raise BadInput("inputs must be tensors")
     dims: list[int | str] = []
-    for size, concrete in zip(fake.shape, example.shape, strict=True):
-        if isinstance(size, int):
-            dims.append(size)
+    fakes: list[Any] = list(fake.shape)  # typed as int, but a dynamic one is a SymInt
+    for size, concrete in zip(fakes, example.shape, strict=True):
+        if not isinstance(size, torch.SymInt):
+            dims.append(int(size))
             continue
         expression = str(size.node.expr)
         if not expression.isidentifier():

@@ -143,7 +143,8 @@ class Numbering:
             mine = self._signature(relation, axis, forms)
             theirs = self._signature(other, axis, forms)
             if mine is not None and theirs is not None and mine.shape == theirs.shape:
-                found.append((before, np.asarray(mine == theirs).all(axis=(0, 1))))
+                same: Same = np.logical_and.reduce(np.asarray(mine == theirs), axis=(0, 1))
+                found.append((before, same))
         for source in sources:
             self.parts.setdefault((*start, source), []).append(node)
         return None if axis is None else self._copies(node, axis, found, forms)

@@ -31,6 +31,7 @@ class StaticNetwork(nn.Module):
     """
 
     plan: Plan
+    record: object = None  # of the passes that made it, where `igc.compile` did
 
     @property
     def outputs(self) -> tuple[str, ...]:
