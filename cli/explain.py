@@ -38,7 +38,7 @@ def command(
         network = load_network(checkpoint, model)
         import igc
 
-        explanation = igc.explain(network, layer)
+        explanation = igc.explain(network, layer, inputs)
     if as_json:
         print_json(explanation.to_dict())
     else:
