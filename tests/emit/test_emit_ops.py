@@ -1,0 +1,114 @@
+"""Every operation: the static module is bit for bit the program, and ONNX computes the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from emit_nets import Function, run
+from op_cases import POINTWISE, SHAPING, TOKENS, WHOLE_AXES, Case
+from torch import Tensor, nn
+
+from igc.capture import capture
+from igc.emit import emit, export_onnx
+from igc.graph import Program
+
+
+def _check(program: Program, inputs: tuple[Tensor, ...], folder: Path) -> None:
+    static = emit(program)
+    with torch.no_grad():
+        got = torch.utils._pytree.tree_leaves(static(*inputs))
+    for a, b in zip(got, run(program, *inputs), strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+    info = export_onnx(static, folder / "op.onnx", simplify=False)
+    assert info.route == "direct", info.reason
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*POINTWISE.values(), *SHAPING.values(), *WHOLE_AXES.values()],
+    ids=[*POINTWISE, *SHAPING, *WHOLE_AXES],
+)
+def test_image_operation(case: Case, tmp_path: Path) -> None:
+    x = torch.randn(2, 8, 16, 16)
+    _check(capture(Function(case), (x,)), (x,), tmp_path)
+
+
+@pytest.mark.parametrize("case", TOKENS.values(), ids=TOKENS)
+def test_token_operation(case: Case, tmp_path: Path) -> None:
+    x = torch.randn(2, 6, 16)
+    _check(capture(Function(case), (x,)), (x,), tmp_path)
+
+
+LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "conv": (nn.Conv2d(4, 6, 3, 2, 1), (4, 9, 9)),
+    "conv_bare": (nn.Conv2d(4, 6, (3, 1), bias=False, dilation=2), (4, 9, 9)),
+    "conv_groups": (nn.Conv2d(4, 8, 3, groups=2), (4, 9, 9)),
+    "conv_depthwise": (nn.Conv2d(4, 4, 3, groups=4), (4, 9, 9)),
+    "conv_same": (nn.Conv2d(4, 6, 4, padding="same"), (4, 9, 9)),
+    "conv_reflect": (nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), (4, 9, 9)),
+    "conv_1d": (nn.Conv1d(4, 6, 3), (4, 9)),
+    "conv_3d": (nn.Conv3d(2, 3, 2), (2, 4, 4, 4)),
+    "transposed": (nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1), (4, 5, 5)),
+    "transposed_groups": (nn.ConvTranspose2d(4, 6, 2, 2, groups=2, bias=False), (4, 5, 5)),
+    "transposed_1d": (nn.ConvTranspose1d(4, 6, 2, 2), (4, 5)),
+    "linear": (nn.Linear(5, 3), (5,)),
+    "linear_tokens": (nn.Linear(5, 3), (4, 5)),
+    "linear_bare": (nn.Linear(5, 3, bias=False), (4, 5)),
+    "batch_norm": (nn.BatchNorm2d(4, eps=1e-3), (4, 5, 5)),
+    "batch_norm_bare": (nn.BatchNorm1d(4, affine=False), (4,)),
+    "instance_norm": (nn.InstanceNorm2d(4, affine=True), (4, 5, 5)),
+    "instance_norm_bare": (nn.InstanceNorm1d(4), (4, 5)),
+    "group_norm": (nn.GroupNorm(2, 4), (4, 5, 5)),
+    "group_norm_bare": (nn.GroupNorm(2, 4, affine=False), (4, 5)),
+    "layer_norm": (nn.LayerNorm(5), (4, 5)),
+    "layer_norm_unbiased": (nn.LayerNorm((4, 5), bias=False), (4, 5)),
+    "layer_norm_bare": (nn.LayerNorm(5, elementwise_affine=False), (4, 5)),
+    "rms_norm": (nn.RMSNorm(5), (4, 5)),
+    "prelu": (nn.PReLU(4), (4, 5, 5)),
+    "adaptive": (nn.Sequential(nn.Linear(7, 7), nn.AdaptiveAvgPool1d(3)), (4, 7)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer(name: str, tmp_path: Path) -> None:
+    layer, shape = LAYERS[name]
+    for value in [*layer.parameters(), *layer.buffers()]:
+        if value.is_floating_point():
+            nn.init.uniform_(value, 0.5, 1.5)
+    x = torch.randn(2, *shape)
+    _check(capture(Function(layer).eval(), (x,)), (x,), tmp_path)
+
+
+KEPT = ("conv", "transposed", "linear", "batch_norm", "instance_norm", "group_norm", "layer_norm")
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if n.startswith(KEPT) and "reflect" not in n])
+def test_layer_stays_the_module_it_was(name: str) -> None:
+    layer, shape = LAYERS[name]
+    static = emit(capture(Function(layer).eval(), (torch.randn(2, *shape),)))
+    (made,) = static.children()
+    assert type(made) is type(layer)
+    assert made.extra_repr() == layer.extra_repr()
+    assert {k: v.shape for k, v in made.state_dict().items()} == {
+        k: v.shape for k, v in layer.state_dict().items()
+    }
+
+
+def test_embedding(tmp_path: Path) -> None:
+    x = torch.randint(0, 2, (2, 5))
+    program = capture(Function(nn.Embedding(7, 3)), (x,))
+    assert isinstance(next(emit(program).children()), nn.Embedding)
+    _check(program, (x,), tmp_path)
+
+
+def test_uneven_adaptive_pooling_of_fixed_sizes(tmp_path: Path) -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return nn.functional.adaptive_avg_pool2d(x[..., :7, :9], (3, 4))
+
+    x = torch.randn(2, 3, 12, 12)
+    _check(capture(Fixed(), (x,)), (x,), tmp_path)
