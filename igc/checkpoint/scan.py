@@ -74,6 +74,9 @@ class _Walk:
             self.memo[value] = self.stack[-1]
         elif name in _DROP_ONE:
             self.stack.pop()
+        elif name == "PROTO":
+            if value != 2:
+                raise BadCheckpoint(f"its index is in pickle protocol {value}, torch writes 2")
         elif name == "MARK":
             self.marks.append(self.stack)
             self.stack = []
@@ -96,7 +99,7 @@ class _Walk:
             if self.stack.pop() != 1:
                 raise BadCheckpoint("its index names a storage in a form torch never writes")
             self.stack.append(0)
-        elif name not in ("PROTO", "STOP"):
+        elif name != "STOP":
             raise BadCheckpoint(f"its index uses the opcode {name}, which torch never writes")
 
     def _tuple(self, items: list[int]) -> None:

@@ -69,7 +69,8 @@ def text(data: Any, where: str) -> str:
         raise BadCheckpoint(f"{where} is {show(data)}, expected text")
     if len(data) > MAX_TEXT:
         raise BadCheckpoint(f"{where} holds a name of {len(data)} characters, at most {MAX_TEXT}")
-    if any(unicodedata.category(c) in _UNCLEAN for c in data):
+    plain = data.isascii() and data.isprintable()
+    if not plain and any(unicodedata.category(c) in _UNCLEAN for c in data):
         raise BadCheckpoint(f"{where} holds a name with unprintable characters: {show(data)}")
     return data
 

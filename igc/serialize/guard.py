@@ -85,6 +85,7 @@ def check_runs(program: Program) -> None:
     than 16 GiB and for a graph that returns something else than tensors.
     """
     values: dict[fx.Node, Any] = {}
+    known: dict[Any, Any] = {}  # the branches of a gated network repeat one another's calls
     feed = iter(program.inputs)
     budget = MAX_PIECES
     with torch.no_grad(), warnings.catch_warnings():
@@ -105,7 +106,10 @@ def check_runs(program: Program) -> None:
                 budget -= _pieces(node.target, args, kwargs)
                 if budget < 0:
                     raise BadCheckpoint(f"{where} splits a tensor into too many pieces")
-                value = _call(node, args, kwargs, where)
+                key = _key((node.target, args, kwargs))
+                if key not in known:
+                    known[key] = _call(node, args, kwargs, where)
+                value = known[key]
             _check_value(value, where)
             values[node] = value
 
@@ -133,6 +137,17 @@ def _call(node: fx.Node, args: Any, kwargs: Any, where: str) -> Any:
     except Exception as error:  # torch raises many kinds for operands that do not fit
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BadCheckpoint(f"{where} ({name_of(target)}) cannot run: {reason}") from None
+
+
+def _key(value: Any) -> Any:
+    """What tells a call on meta tensors from another; 1, 1.0 and True are three things."""
+    if isinstance(value, Tensor):
+        return value.shape, value.stride(), value.dtype
+    if isinstance(value, dict):
+        return tuple((k, _key(v)) for k, v in value.items())
+    if isinstance(value, (tuple, list)):
+        return type(value), *map(_key, value)
+    return type(value), value
 
 
 def _check_axis(target: Any, args: Any, kwargs: Any, where: str) -> None:

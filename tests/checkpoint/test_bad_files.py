@@ -437,6 +437,35 @@ def test_random_damage_is_refused_or_harmless(part: int, good: Path, tmp_path: P
     assert refused_ones > 40
 
 
+def test_random_damage_under_right_checksums_is_refused_or_loads(
+    good: Path, tmp_path: Path
+) -> None:
+    """Damage to the index itself, which no checksum betrays: nothing but `BadCheckpoint` comes."""
+    generator = torch.Generator().manual_seed(7)
+    with zipfile.ZipFile(good) as archive:
+        original = archive.read("archive/data.pkl")
+
+    def pick(n: int) -> int:
+        return int(torch.randint(n, (), generator=generator))
+
+    refused_ones = 0
+    for round_ in range(200):
+        data = bytearray(original)
+        for _ in range(1 + pick(3)):
+            at = pick(len(data))
+            if round_ % 3 == 0:
+                data[at] ^= 1 << pick(8)
+            elif round_ % 3 == 1:
+                data[at] = pick(256)
+            else:
+                del data[at : at + 1 + pick(4)]
+        try:
+            load_program(rezipped(good, tmp_path / "net.pt", {"data.pkl": bytes(data)}))
+        except BadCheckpoint as error:
+            refused_ones += str(error).isprintable()
+    assert refused_ones > 100
+
+
 def test_loading_opens_no_network_and_starts_no_process(good: Path) -> None:
     """Audit hooks cannot be removed, so this runs in a process of its own."""
     script = f"""

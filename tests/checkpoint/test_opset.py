@@ -45,7 +45,8 @@ def test_names_are_distinct_and_go_both_ways() -> None:
         "aten.from_file.default", "aten.add_.Tensor", "aten.rand.default",
         "aten.empty.memory_format", "aten.nonzero.default", "aten.as_strided.default",
         "aten.item.default", "os.system", "operator.attrgetter", "builtins.eval",
-        "aten.add.out", "aten.add", "", "aten..default", "prims.add.default", "aten.__class__.default", "aten.conv2d.__call__",
+        "aten.add.out", "aten.add", "", "aten..default", "prims.add.default",
+        "aten.__class__.default", "aten.conv2d.__call__",
     ],
 )  # fmt: skip
 def test_everything_else_is_refused_by_name(name: str) -> None:
