@@ -177,10 +177,10 @@ def _program(
     feed = iter(inputs)
     for node in source.nodes:
         if node.op == "placeholder":
-            spec = known[node.name]
+            spec = known[str(node.target)]  # a copied node may be renamed, its target is not
             if spec.kind is InputKind.USER_INPUT:
                 example = next(feed)
-                name = node.name
+                name = str(node.target)
                 dims = _dims(node.meta["val"], example, sizes)
                 specs.append(InputSpec(name, dims, example.dtype))
                 env[node] = graph.create_node("placeholder", name, name=name)

@@ -33,7 +33,6 @@ PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
     SpellOutStacks(),
     SliceChannels(),
-    SliceChannels(),
     FoldBatchNorm(),
     MergeDuplicates(),
     ChooseLayout(),

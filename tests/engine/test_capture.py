@@ -1,0 +1,112 @@
+"""Capture: what is dynamic, what is refused, and that the module is left as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from igc.capture import capture
+from igc.errors import BadInput
+from igc.graph import execute
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = F.relu_(self.norm(self.conv(x)))
+        y += 1.0
+        return {"class": self.head(F.dropout(y.mean((2, 3)), 0.5, self.training)), "map": y}
+
+
+def agree(net: nn.Module, x: Tensor, *more: Tensor) -> None:
+    program = capture(net, (x,))
+    net.eval()
+    for each in (x, *more):
+        want = torch.utils._pytree.tree_leaves(net(each))
+        for a, b in zip(want, execute(program, [each]), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_batch_and_image_size_are_dynamic() -> None:
+    agree(Net(), torch.randn(1, 3, 8, 8), torch.randn(3, 3, 8, 8), torch.randn(2, 3, 6, 10))
+
+
+def test_flattened_networks_keep_their_image_size_and_a_dynamic_batch() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 6 * 6, 5))
+    program = capture(net, (torch.randn(2, 3, 8, 8),))
+    assert program.inputs[0].dims[1:] == (3, 8, 8)
+    assert isinstance(program.inputs[0].dims[0], str)
+    agree(net, torch.randn(2, 3, 8, 8), torch.randn(5, 3, 8, 8))
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    net = Net()
+    net.norm.eval()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    modes = [m.training for m in net.modules()]
+    program = capture(net, (torch.randn(2, 3, 8, 8),))
+    assert [m.training for m in net.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert program.constants["conv.weight"].data_ptr() == net.conv.weight.data_ptr()
+
+
+def test_outputs_are_named_after_their_place() -> None:
+    class Many(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+            return x + 1, [x + 2, x + 3], {"depth": x + 4}
+
+    program = capture(Many(), torch.randn(2, 3))
+    assert program.outputs == ("output_0", "output_1_0", "output_1_1", "2.depth")
+
+
+def test_in_place_calls_on_views_are_seen_through() -> None:
+    class Views(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x * 2
+            y[:, 0].add_(5.0)
+            half = y.view(y.shape[0], -1)
+            half.mul_(3.0)
+            return y
+
+    agree(Views(), torch.randn(2, 3, 4), torch.randn(4, 3, 4))
+
+
+def test_a_forward_with_side_effects_is_refused() -> None:
+    class Counter(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen.add_(1)
+            return x + 1
+
+    with pytest.raises(BadInput, match="seen"):
+        capture(Counter(), torch.randn(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [((), "example_inputs"), ("x", "example_inputs"), ((torch.randn(2, 3), 1), r"\[1\]"),
+     ((torch.randn(2, 5, 8, 8),), "2, 5, 8, 8")],
+)  # fmt: skip
+def test_wrong_inputs_get_one_line(inputs: object, words: str) -> None:
+    with pytest.raises(BadInput, match=words) as caught:
+        capture(Net(), inputs)  # type: ignore[arg-type]  # wrong on purpose
+    assert "\n" not in str(caught.value)
+
+
+def test_control_flow_on_values_names_what_failed() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 1 if x.sum() > 0 else x - 1
+
+    with pytest.raises(BadInput, match="Branching"):
+        capture(Branching(), torch.randn(2, 3))
