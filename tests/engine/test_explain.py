@@ -37,7 +37,7 @@ def test_one_layer_in_words() -> None:
 
 
 def test_an_unknown_layer_names_close_ones() -> None:
-    with pytest.raises(BadInput, match="did you mean .*shared"):
+    with pytest.raises(BadInput, match=r"did you mean .*shared"):
         igc.explain(Gated(), "shard", torch.randn(2, 4))
 
 
