@@ -129,7 +129,8 @@ def kernels_of(module: nn.Module, exclude: Sequence[str] = GATE_NAMES) -> dict[s
     """The kernels a network holds, by name, each shared tensor once.
 
     These are the weights of its convolutions and linear layers, and every other floating parameter
-    that spans two axes or more (axes of size 1 not counted), gates and mixes excepted.
+    that is a matrix or spans two axes or more (a vector viewed as 1 x C x 1 x 1 does not), gates
+    and mixes excepted.
     """
     layers = tuple(
         getattr(nn, f"{kind}{d}d") for kind in ("Conv", "ConvTranspose") for d in (1, 2, 3)
@@ -141,8 +142,8 @@ def kernels_of(module: nn.Module, exclude: Sequence[str] = GATE_NAMES) -> dict[s
         for short, p in own.items():
             name = f"{prefix}.{short}" if prefix else short
             layer = isinstance(sub, (*layers, nn.Linear)) and short == "weight"
-            spans = p.is_floating_point() and p.ndim >= 2 and sum(n > 1 for n in p.shape) >= 2
-            if not layer and (not spans or is_gate(name, exclude)):
+            spans = p.ndim == 2 or sum(n > 1 for n in p.shape) >= 2
+            if not layer and (not spans or not p.is_floating_point() or is_gate(name, exclude)):
                 continue
             key = (p.data_ptr(), p.numel())
             if p.numel() and key not in seen:
