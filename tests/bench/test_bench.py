@@ -1,0 +1,106 @@
+"""The harness runs and fills its tables. No time is asserted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.bench_scaling import fit
+from benchmarks.bench_timing import interleaved, ratio, spread
+from benchmarks.run import FILES, main, memory
+
+NETWORKS = ("gated", "compiled", "dense", "shared", "singles")
+
+
+@pytest.mark.slow
+def test_a_run_fills_every_table(tmp_path, capsys):
+    code = main(["--quick", "--only", "tiny", "--only", "scaling", "--repeats", "1",
+                 "--out", str(tmp_path)])  # fmt: skip
+
+    assert code == 0
+    results = json.loads((tmp_path / "latest.json").read_text())
+    (tiny,) = results["networks"]
+    assert tiny["verified"] is True
+    assert list(tiny["cost"]) == list(NETWORKS)
+    macs = {name: cost["macs"] for name, cost in tiny["cost"].items()}
+    assert macs["shared"] < macs["compiled"] < macs["gated"]
+    assert macs["singles"] < macs["gated"]  # which has the shared branch on top
+    assert macs["dense"] == pytest.approx(macs["compiled"], rel=0.25)
+    assert all(cost["flops"] == 2 * cost["macs"] for cost in tiny["cost"].values())
+
+    ways = [(timing["runtime"], timing["threads"]) for timing in tiny["timings"]]
+    assert ways == [(r, t) for r in ("onnxruntime", "torch") for t in (1, 2)]
+    for timing in tiny["timings"]:
+        assert set(timing["seconds"]) == set(NETWORKS)
+        assert all(found["min"] > 0 for found in timing["seconds"].values())
+    assert set(tiny["files"]) == set(FILES) and all(tiny["files"].values())
+    assert set(tiny["compile"]["parts"]) == {
+        "capture", "passes", "emit", "onnx", "verify static", "verify onnx",
+    }  # fmt: skip
+    assert set(tiny["memory"]["times"]) == {"command", "compile", "onnx", "torch.onnx.export"}
+    assert len(results["scaling"]["points"]) == 3
+
+    text = (tmp_path / "latest.md").read_text()
+    assert capsys.readouterr().out.strip() == text.strip()
+    titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert titles == [
+        "Cost", "Speed", "Time", "Files", "Compile time", "Peak memory", "Scaling",
+    ]  # fmt: skip
+    rows = [line for line in text.splitlines() if line.startswith("| tiny |")]
+    assert len(rows) == 5 + 4 + 4 + 1 + 1 + 1
+
+
+def test_rounds_interleave_and_rotate():
+    order: list[str] = []
+
+    def run(name: str):
+        return lambda: (order.append(name), _busy())
+
+    samples = interleaved({"a": run("a"), "b": run("b")}, rounds=2)
+
+    assert {name: len(values) for name, values in samples.items()} == {"a": 2, "b": 2}
+    timed = "".join(order[6:])  # after three runs each to warm up
+    assert timed == "abba"
+
+
+def _busy() -> None:
+    import time
+
+    time.sleep(0.02)
+
+
+def test_spread_and_ratio_are_taken_round_by_round():
+    assert spread([4.0, 1.0, 2.0, 3.0]) == {
+        "median": 2.5, "q1": 1.75, "q3": 3.25, "min": 1.0, "max": 4.0,
+    }  # fmt: skip
+    assert spread([2.0])["q3"] == 2.0
+    assert ratio([2.0, 9.0, 40.0], [1.0, 3.0, 10.0])["median"] == 3.0
+    assert ratio([2.0, 9.0, 40.0], [1.0, 3.0, 10.0], 0.5)["max"] == 2.0
+
+
+def test_the_fit_finds_line_and_power():
+    line = fit([1, 2, 4, 8], [5.0, 8.0, 14.0, 26.0])
+    assert line["slope"] == pytest.approx(3.0) and line["intercept"] == pytest.approx(2.0)
+    assert line["r2"] == pytest.approx(1.0)
+    assert fit([1, 2, 4], [3.0, 12.0, 48.0])["power"] == pytest.approx(2.0)
+
+
+def test_memory_counts_what_exceeds_the_baseline():
+    found = memory(100, {"command": 500.0}, {"command": 300.0})
+    assert found == {"model": 100, "command": 500.0, "times": {"command": 2.0}}
+
+
+def test_a_network_that_is_not_known_is_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--only", "nothing"])
+    assert stopped.value.code == 2
+    assert "nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--repeats", "--compiles"])
+def test_less_than_one_repeat_is_refused(option, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([option, "0"])
+    assert stopped.value.code == 2
+    assert "at least 1" in capsys.readouterr().err
