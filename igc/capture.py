@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -293,25 +293,24 @@ def _gates(
     module: nn.Module, constants: dict[str, Tensor]
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """Names of the gates and mixes, where the module says which they are (`igc.nn` does)."""
-    gates, mixes = getattr(module, "gates", None), getattr(module, "mixes", None)
-    if not isinstance(gates, Mapping | nn.ModuleDict):
-        return {}, {}
     names = {id(p): n for n, p in module.named_parameters() if n in constants}
-    found = {
-        layer: {
-            task: names[id(gate.alpha)]
-            for task, gate in by.items()
-            if id(getattr(gate, "alpha", None)) in names
-        }
-        for layer, by in gates.items()
-        if isinstance(by, Mapping | nn.ModuleDict)
-    }
+    found: dict[str, dict[str, str]] = {}
+    for layer, by_task in _items(getattr(module, "gates", None)):
+        named = {t: names.get(id(getattr(g, "alpha", None)), "") for t, g in _items(by_task)}
+        if all(named.values()):
+            found[layer] = named
     mixed = {
         layer: names[id(mix.beta)]
-        for layer, mix in (mixes.items() if isinstance(mixes, Mapping | nn.ModuleDict) else ())
+        for layer, mix in _items(getattr(module, "mixes", None))
         if id(getattr(mix, "beta", None)) in names
     }
     return found, mixed
+
+
+def _items(mapping: object) -> list[tuple[str, Any]]:
+    """Name and value of anything that behaves like a mapping; nothing for anything else."""
+    items = getattr(mapping, "items", None)
+    return [(str(k), v) for k, v in items()] if callable(items) else []
 
 
 def _tidy(program: Program) -> Program:

@@ -110,3 +110,16 @@ def test_control_flow_on_values_names_what_failed() -> None:
 
     with pytest.raises(BadInput, match="Branching"):
         capture(Branching(), torch.randn(2, 3))
+
+
+def test_gates_and_mixes_of_igc_nn_are_known_by_name() -> None:
+    import igc
+
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU())
+    heads = {"a.b": nn.Flatten(), "c": nn.Flatten()}
+    net = igc.gate(backbone, heads=heads, at="layer")
+    program = capture(net, (torch.randn(2, 3, 8, 8),))
+    assert set(program.gates) == set(net.gates) and set(program.mixes) == set(net.mixes)
+    for layer, by_task in program.gates.items():
+        for task, name in by_task.items():
+            assert torch.equal(program.constants[name], net.gates[layer][task].alpha)
