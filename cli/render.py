@@ -48,6 +48,7 @@ def demo(outcome: Row, check: str) -> None:
     out = console()
     out.print(Text(check), soft_wrap=True)
     out.print(totals(outcome["report"]))
+    _remarks(out, outcome["report"])
     tasks = list(outcome["accuracy"]["compiled"])
     pictures = [
         [row["name"], *(_answer(row["truth"][t], row["predicted"][t]) for t in tasks)]
