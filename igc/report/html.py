@@ -65,7 +65,7 @@ def escape(text: str) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     head, *body = rows
-    lines = ['<div class="wide"><table>', "<tr>" + "".join(f"<th>{escape(c)}</th>" for c in head)]
+    lines = ['<div class="wide"><table>', _row(head)]
     for first, *rest in body:
         if rest and rest[0].startswith("not available"):
             cells = f'<td class="text" colspan="{len(rest)}">{escape(rest[0])}</td>'
@@ -73,6 +73,10 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
             cells = "".join(f"<td>{escape(c)}</td>" for c in rest)
         lines.append(f"<tr><th>{escape(first)}</th>{cells}</tr>")
     return "\n".join([*lines, "</table></div>"])
+
+
+def _row(head: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<th>{escape(c)}</th>" for c in head) + "</tr>"
 
 
 def _details(title: str, content: str) -> str:
@@ -106,7 +110,7 @@ def _gate_map(gates: Mapping[str, Mapping[str, float]]) -> str:
     lines = [
         "<p>Share of open gates: channels that the task computes itself.</p>",
         '<div class="wide"><table class="map">',
-        "<tr><th></th>" + "".join(f"<th>{escape(t)}</th>" for t in tasks) + "</tr>",
+        _row(["", *tasks]),
     ]
     for layer, by_task in gates.items():
         cells = "".join(_cell(layer, task, by_task.get(task)) for task in tasks)
