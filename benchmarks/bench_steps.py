@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,38 +132,41 @@ def ordinary(spec: Spec, folder: Path, macs: int) -> dict[str, Any]:
     return found
 
 
-def time_onnxruntime(spec: Spec, folder: Path, rounds: int, threads: int) -> dict[str, Any]:
-    """Seconds per picture of every network in onnxruntime."""
-    image = spec.of.image().numpy()
-    runs = {}
-    for name in MEASURED:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A session that spins while it waits doubles another one's time.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = str(folder / f"{name}.onnx")
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: image}
-        runs[name] = _bound(session, feed)
-    return {"samples": interleaved(runs, rounds)}
+def time_onnxruntime(spec: Spec, folder: Path, rounds: int, threads: list[int]) -> dict[str, Any]:
+    """Seconds per picture of every network in onnxruntime, by number of threads."""
+    feed = spec.of.image().numpy()
+    samples = {}
+    for number in threads:
+        runs = {name: _session(folder / f"{name}.onnx", number, feed) for name in MEASURED}
+        samples[number] = interleaved(runs, rounds)
+    return {"samples": samples}
 
 
-def _bound(session: Any, feed: Mapping[str, Any]) -> Callable[[], Any]:
+def _session(path: Path, threads: int, image: Any) -> Callable[[], Any]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A session that spins while it waits doubles another one's time.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: image}
     return lambda: session.run(None, feed)
 
 
-def time_torch(spec: Spec, folder: Path, rounds: int, threads: int) -> dict[str, Any]:
+def time_torch(spec: Spec, folder: Path, rounds: int, threads: list[int]) -> dict[str, Any]:
     """Seconds per picture of every network in eager torch; the gated one as it is trained."""
-    torch.set_num_threads(threads)
     image = spec.of.image()
     nets = {name: gated(spec) if name == "gated" else _load(folder, name) for name in MEASURED}
+    runs: dict[str, Callable[[], Any]] = {
+        name: (lambda net=net: net(image)) for name, net in nets.items()
+    }
+    samples = {}
     with torch.inference_mode():
-        runs: dict[str, Callable[[], Any]] = {
-            name: (lambda net=net: net(image)) for name, net in nets.items()
-        }
-        return {"samples": interleaved(runs, rounds)}
+        for number in threads:
+            torch.set_num_threads(number)
+            samples[number] = interleaved(runs, rounds)
+    return {"samples": samples}
 
 
 def _load(folder: Path, name: str) -> nn.Module:

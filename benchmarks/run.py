@@ -63,10 +63,9 @@ def measure(name: str, spec: Json, rounds: int, compiles: int, folder: Path, emp
     costs |= {n: ordinary[n] for n in ("dense", "shared", "singles")}
     timings = []
     for runtime in ("onnxruntime", "torch"):
-        for threads in THREADS:
-            say(f"{name}: {runtime}, threads {threads}")
-            found = step(runtime, folder, spec=spec, rounds=rounds, threads=threads)
-            timings.append(timing(runtime, threads, found["samples"], costs))
+        say(f"{name}: {runtime}")
+        found = step(runtime, folder, spec=spec, rounds=rounds, threads=THREADS)
+        timings += [timing(runtime, int(n), taken, costs) for n, taken in found["samples"].items()]
     return {
         "name": name,
         "spec": spec,
