@@ -160,8 +160,8 @@ def _within(name: str, layer: str) -> bool:
 def _reasons(live: Liveness, layer: str | None) -> Iterator[Reason]:
     reached = _outputs_reached(live)
     for node, rel in live.forms.relations.items():
-        if node.op != "call_function":
-            continue
+        if node.op != "call_function" or node in live.forms.virtual:
+            continue  # a virtual node is only a step in spelling out a gate or a mix
         if layer is None and not isinstance(rel, Mixing):
             continue
         if layer is not None and not _within(layer_of(node), layer):

@@ -215,6 +215,41 @@ def _squeeze(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Valu
     return call(graph, node, aten.squeeze.dims, env[operand], gone)
 
 
+def _roll(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """Rolls of several axes, one after the other."""
+    x, shifts = args_of(node)[:2]
+    axes = args_of(node)[2] if len(args_of(node)) > 2 else []
+    if len(axes) != len(shifts):
+        return copy_node(graph, node, env.__getitem__)
+    result = env[x]
+    for shift, axis in zip(shifts, axes, strict=True):
+        shift = env[shift] if isinstance(shift, fx.Node) else shift
+        result = call(graph, node, aten.roll.default, result, [shift], [axis])
+    return result
+
+
+def _flip(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """Flips of several axes, one after the other."""
+    x, axes = args_of(node)
+    result = env[x]
+    for axis in axes:
+        result = call(graph, node, aten.flip.default, result, [axis])
+    return result
+
+
+def _glu(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """glu(x) = first half * sigmoid(second half)."""
+    x = args_of(node)[0]
+    shape = facts[x].dims
+    axis = int(args_of(node)[1] if len(args_of(node)) > 1 else -1) % len(shape)
+    half = shape[axis] // 2
+    first = call(graph, node, aten.slice.Tensor, env[x], axis, 0, half, 1)
+    second = call(graph, node, aten.slice.Tensor, env[x], axis, half, 2 * half, 1)
+    return call(
+        graph, node, aten.mul.Tensor, first, call(graph, node, aten.sigmoid.default, second)
+    )
+
+
 REWRITES: dict[Any, Rewrite] = {
     **dict.fromkeys(IDENTITY, _identity),
     aten.dropout.default: _dropout,
@@ -225,6 +260,9 @@ REWRITES: dict[Any, Rewrite] = {
     aten.to.dtype: _cast,
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
     operator.getitem: _getitem,
+    aten.roll.default: _roll,
+    aten.flip.default: _flip,
+    aten.glu.default: _glu,
     aten.split.Tensor: _pieces,
     aten.split_with_sizes.default: _pieces,
     aten.chunk.default: _pieces,

@@ -15,6 +15,7 @@ from igc.errors import Refused
 from igc.graph import Program, args_of, layer_of
 
 THRESHOLDS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "round", "sign", "heaviside"})
+RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 PASSING = frozenset({  # element by element: what is compared or selected stays the same value
     "mul", "add", "sub", "rsub", "div", "neg", "relu", "clamp", "sigmoid", "tanh", "abs",
     "_to_copy", "logical_not", "logical_and", "logical_or", "bitwise_not", "bitwise_and",
@@ -45,6 +46,8 @@ def _refuse_random(node: fx.Node, target: torch._ops.OpOverload) -> None:
         return
     if _op(node) in ("dropout", "feature_dropout") and not args_of(node)[2]:
         return
+    if _op(node) in RECURRENT and not (args_of(node)[5] and args_of(node)[6]):
+        return  # (input, state, weights, biases, layers, dropout, train, ...)
     if _op(node) == "rrelu" and not (len(node.args) > 3 and args_of(node)[3]):
         return
     raise Refused(

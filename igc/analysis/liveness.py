@@ -71,24 +71,21 @@ def liveness(forms: Forms) -> Liveness:
             continue
         if node.op == "placeholder":
             live.kept[node] = full(facts.shape(node))
-        elif node in live.kept and node.op == "call_function":
-            _visit(node, live)
         elif _is_size(node, live):
             _keep_for_size(node, live)
+        elif node in live.kept and node.op == "call_function" and facts.is_tensor(node):
+            _visit(node, live)
     return live
 
 
 def _is_size(node: fx.Node, live: Liveness) -> bool:
-    return node.op == "call_function" and live.forms.facts.at[node].shape is None
+    return node.op == "call_function" and live.forms.facts.at[node].size is not None
 
 
 def _keep_for_size(node: fx.Node, live: Liveness) -> None:
     """A size read off a tensor needs the tensor, but only one channel of it."""
     for operand in tensor_operands(node):
         if live.forms.facts.is_tensor(operand) and operand not in live.kept:
-            if live.forms.facts.at[node].size is None:  # several outputs: an opaque op's tuple
-                _require_whole(live, node, operand)
-                continue
             shape = live.forms.facts.shape(operand)
             masks = tuple(
                 np.ones(n, dtype=bool) if dyn else np.arange(n) == 0
@@ -208,6 +205,8 @@ def _visit_blocks(node: fx.Node, relation: Blocks, live: Liveness) -> None:
 
 
 def _require_tuple(node: fx.Node, live: Liveness) -> None:
+    """An op with several outputs, one of which is needed, needs all its operands."""
+    live.kept[node] = ()
     for operand in tensor_operands(node):
         if live.forms.facts.is_tensor(operand):
             _require_whole(live, node, operand)

@@ -26,7 +26,7 @@ OTHER = (
     "lt.Tensor", "lt.Scalar", "le.Tensor", "le.Scalar", "gt.Tensor", "gt.Scalar", "ge.Tensor",
     "ge.Scalar", "logical_and.default", "logical_or.default", "logical_xor.default",
     "bitwise_and.Tensor", "bitwise_or.Tensor", "bitwise_xor.Tensor", "xlogy.Tensor",
-    "addcmul.default", "addcdiv.default",
+    "addcdiv.default",
 )  # fmt: skip
 
 

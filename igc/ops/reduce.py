@@ -18,12 +18,12 @@ def _axes(value: object, rank: int) -> set[int]:
     return {int(v) % rank for v in value}
 
 
-def _reduce(zero: Survives, keep_at: int) -> Rule:
+def _reduce(zero: Survives, keep_at: int, dim_at: int = 1) -> Rule:
     def rule(node: fx.Node, facts: Facts) -> Relation:
         x = args_of(node)[0]
         assert isinstance(x, fx.Node)
         rank = len(facts.shape(x))
-        reduced = _axes(argument(node, 1, "dim"), rank)
+        reduced = _axes(argument(node, dim_at, "dim"), rank)
         keep = bool(argument(node, keep_at, "keepdim", False))
         position, follow = 0, []
         for axis in range(rank):
@@ -51,6 +51,10 @@ RULES: dict[str, Rule] = {
     "aten.amin.default": _reduce("same", 2),
     "aten.var.correction": _reduce("none", 3),
     "aten.std.correction": _reduce("none", 3),
+    "aten.var.dim": _reduce("none", 3),
+    "aten.std.dim": _reduce("none", 3),
+    "aten.linalg_vector_norm.default": _reduce("zero", 3, 2),
+    "aten.logsumexp.default": _reduce("none", 2),
     "aten.prod.dim_int": _reduce("zero", 2),
     "aten.argmax.default": _reduce("none", 2),
     "aten.argmin.default": _reduce("none", 2),

@@ -177,6 +177,17 @@ def masked_fill(node: fx.Node, facts: Facts) -> Relation:
     return combination(node, facts, [(args_of(node)[0], 1.0 - mask)], shift=_times(mask, value))
 
 
+def addcmul(node: fx.Node, facts: Facts) -> Relation:
+    """addcmul(a, b, c, value) = a + value * b * c where b or c is constant."""
+    a, b, c = args_of(node)[:3]
+    scale = float(argument(node, 3, "value", 1))
+    for operand, other in ((b, c), (c, b)):
+        value = _value(other, facts)
+        if value is not None:
+            return combination(node, facts, [(a, 1.0), (operand, value * scale)])
+    return written(node, facts)
+
+
 def _each(rule: Rule, name: str, *overloads: str) -> dict[str, Rule]:
     return {f"aten.{name}.{overload}": rule for overload in overloads}
 
@@ -190,6 +201,7 @@ RULES: dict[str, Rule] = {
     **_each(div, "div", "Tensor", "Scalar"),
     **_each(where, "where", "self", "ScalarSelf", "ScalarOther", "Scalar"),
     **_each(lerp, "lerp", "Scalar", "Tensor"),
+    **_each(addcmul, "addcmul", "default"),
     **_each(masked_fill, "masked_fill", "Scalar", "Tensor"),
 }
 

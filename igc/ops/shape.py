@@ -133,6 +133,15 @@ def repeat(node: fx.Node, facts: Facts) -> Relation:
     return _take(node, facts, axis, np.tile(np.arange(shape[axis]), counts[axis]))
 
 
+def repeat_interleave(node: fx.Node, facts: Facts) -> Relation:
+    """repeat_interleave(x, count, axis)."""
+    count, axis = args_of(node)[1], argument(node, 2, "dim")
+    if not isinstance(count, int) or not isinstance(axis, int):
+        return Opaque("repeat_interleave with computed counts")
+    size = facts.shape(_operand(node))[axis]
+    return _take(node, facts, axis, np.repeat(np.arange(size), count))
+
+
 def permute(node: fx.Node, facts: Facts) -> Relation:
     """permute(x, order)."""
     x = _operand(node)
@@ -230,6 +239,7 @@ RULES: dict[str, Rule] = {
     "aten.roll.default": roll,
     "aten.channel_shuffle.default": channel_shuffle,
     "aten.repeat.default": repeat,
+    "aten.repeat_interleave.self_int": repeat_interleave,
     "aten.permute.default": permute,
     "aten.unsqueeze.default": unsqueeze,
     "aten.squeeze.dim": squeeze,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +48,8 @@ class Record:
         self._remark("opaque", node, reason)
 
     def _remark(self, kind: str, node: fx.Node, reason: str) -> None:
-        remark = Remark(kind, layer_of(node), str(node.target), reason)
+        maker = node.all_input_nodes[0] if node.target is operator.getitem else node
+        remark = Remark(kind, layer_of(node), str(maker.target), reason)
         if remark not in self.remarks:
             self.remarks.append(remark)
 

@@ -113,11 +113,13 @@ class _Slicer:
 
     def visit(self, node: fx.Node) -> None:
         """Write the sliced form of one node."""
+        kept = self.live.kept.get(node)
         if not self.facts.is_tensor(node):
-            if all(n in self.env for n in node.all_input_nodes):
+            if kept is not None:
+                self.env[node] = self.whole(node)
+            elif all(n in self.env for n in node.all_input_nodes):  # a size
                 self.env[node] = copy_node(self.build.graph, node, self.env.__getitem__)
             return
-        kept = self.live.kept.get(node)
         if kept is None or not all(m.any() for m in kept):
             return
         if self.live.forms.gains(node):
@@ -193,6 +195,10 @@ class _Slicer:
             return self.copy(node, {rel.x: x}, sizes=(rel.sizes, kept))
         if isinstance(rel, Blocks):
             return self._blocks(node, rel, kept)
+        return self.whole(node)
+
+    def whole(self, node: fx.Node) -> fx.Node:
+        """The node over all channels of its operands."""
         return self.copy(node, {
             n: self.value(n, full(self.facts.shape(n)))
             for n in node.all_input_nodes

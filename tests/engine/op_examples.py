@@ -69,7 +69,7 @@ def _other(name: str) -> list[Example]:
         return [(T((2, 6, 3), "bool"), T((6, 1), "bool"))]
     if base == "round":
         return [(a,)]
-    if base in {"addcmul", "addcdiv"}:
+    if base == "addcdiv":
         return [(a, b, T((2, 6, 3), "positive"))]
     if name == "clamp.Tensor":
         return [(T((2, 6, 3)), C((6, 1), values=(-0.5,)), C((6, 1), values=(0.5,)))]
@@ -117,6 +117,7 @@ EXAMPLES: dict[str, list[Example]] = {
     "aten.where.ScalarOther": [(C((6, 1, 1), "bool"), IMAGE, 0.5)],
     "aten.where.Scalar": [(T((2, 6), "bool"), 1.0, 2.0)],
     "aten.lerp.Tensor": [(IMAGE, IMAGE, C((6, 1, 1), "mask")), (IMAGE, IMAGE, T((2, 6, 1, 1)))],
+    "aten.addcmul.default": [(IMAGE, C((6, 1, 1), "mask"), IMAGE), (IMAGE, IMAGE, IMAGE)],
     "aten.lerp.Scalar": [(IMAGE, IMAGE, 0.25)],
     "aten.masked_fill.Scalar": [(IMAGE, C((6, 1, 1), "bool"), 0.0), (TOKENS, C((6,), "bool"), 2.0)],
     "aten.masked_fill.Tensor": [(IMAGE, C((6, 1, 1), "bool"), C((), values=(1.5,)))],
@@ -162,6 +163,10 @@ EXAMPLES: dict[str, list[Example]] = {
     "aten.amin.default": [(IMAGE, [2], True)],
     "aten.var.correction": [(IMAGE, [2, 3])],
     "aten.std.correction": [(IMAGE, [2, 3])],
+    "aten.var.dim": [(IMAGE, [2, 3])],
+    "aten.std.dim": [(IMAGE, [3], True, True)],
+    "aten.linalg_vector_norm.default": [(IMAGE, 2, [2, 3]), (IMAGE, 2, [1], True)],
+    "aten.logsumexp.default": [(IMAGE, [2, 3])],
     "aten.prod.dim_int": [(IMAGE, 2)],
     "aten.argmax.default": [(IMAGE, 2)],
     "aten.argmin.default": [(IMAGE, 3, True)],
@@ -181,6 +186,7 @@ EXAMPLES: dict[str, list[Example]] = {
     "aten.roll.default": [(IMAGE, [2], [1])],
     "aten.channel_shuffle.default": [(IMAGE, 3)],
     "aten.repeat.default": [(IMAGE, [1, 2, 1, 1])],
+    "aten.repeat_interleave.self_int": [(IMAGE, 2, 1)],
     "aten.permute.default": [(IMAGE, [0, 2, 3, 1])],
     "aten.unsqueeze.default": [(TOKENS, 1), (TOKENS, -1)],
     "aten.squeeze.dim": [(T((2, 6, 1, 1)), -1)],
