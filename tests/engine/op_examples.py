@@ -193,7 +193,8 @@ EXAMPLES: dict[str, list[Example]] = {
     "aten.squeeze.dims": [(T((2, 6, 1, 1)), [2, 3])],
     "aten.expand.default": [(T((2, 6, 1, 1)), [2, 6, 4, 4])],
     "aten.reshape.default": [
-        (IMAGE, [2, 96]), (TOKENS, [2, 5, 2, 3]), (T((2, 5, 2, 3)), [2, 5, 6]), (IMAGE, [2, 3, 2, 16]),
+        (IMAGE, [2, 96]), (TOKENS, [2, 5, 2, 3]), (T((2, 5, 2, 3)), [2, 5, 6]),
+        (IMAGE, [2, 3, 2, 16]),
     ],
     "aten.pixel_shuffle.default": [(T((2, 8, 3, 3)), 2)],
     "aten.pixel_unshuffle.default": [(IMAGE, 2)],
