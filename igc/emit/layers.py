@@ -226,6 +226,7 @@ def _embedding(args: dict[str, Any], constants: Mapping[str, Tensor], facts: Fac
 
 RULES: dict[str, Rule] = {
     **{f"aten.conv{n}d.default": _conv(f"Conv{n}d") for n in (1, 2, 3)},
+    **{f"aten.conv{n}d.padding": _conv(f"Conv{n}d") for n in (1, 2, 3)},
     "aten._convolution_mode.default": _conv(),
     "aten.conv_transpose1d.default": _conv_transpose("ConvTranspose1d"),
     "aten.conv_transpose2d.input": _conv_transpose("ConvTranspose2d"),
