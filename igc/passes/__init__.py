@@ -12,6 +12,7 @@ from igc.graph import Program
 from igc.passes.batchnorm import FoldBatchNorm
 from igc.passes.cleanup import MergeDuplicates, RemoveDeadNodes
 from igc.passes.fold import FoldConstants
+from igc.passes.gathers import MoveGathersFirst
 from igc.passes.layout import ChooseLayout
 from igc.passes.record import Record, Remark, Row
 from igc.passes.slice import SliceChannels
@@ -36,6 +37,7 @@ PIPELINE: tuple[Pass, ...] = (
     FoldBatchNorm(),
     MergeDuplicates(),
     ChooseLayout(),
+    MoveGathersFirst(),
     RemoveDeadNodes(),
 )
 

@@ -191,3 +191,22 @@ def test_tasks_can_be_chosen() -> None:
     torch.testing.assert_close(found[names[0]], net(*inputs)[names[0]])
     with pytest.raises(BadInput, match="nonsense"):
         igc.compile(net, inputs, tasks=["nonsense"])
+
+
+def test_gathers_along_the_last_axis_move_first() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(6, 2)
+            self.register_buffer("g", torch.tensor([1.0, 0, 1, 0, 0, 1]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.g * self.a(x) + (1 - self.g) * self.b(x))
+
+    net = Tokens().double()
+    x = torch.randn(2, 5, 4, dtype=torch.float64)
+    result = compilation(net, x)
+    gathers = [n for n in result.program.graph.nodes
+               if n.target is torch.ops.aten.index_select.default]  # fmt: skip
+    assert [n.args[1] for n in gathers] == [0]
+    assert (result.static(x) - net(x)).abs().max() <= 1e-12
