@@ -55,7 +55,6 @@ def float64_leg(
     got: Tensor,
     error: float,
     own: torch.dtype,
-    *,
     rounded: bool = False,
 ) -> Leg:
     """The structure check, in float64; `error` is the reference's in the precision `own`.

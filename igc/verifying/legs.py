@@ -60,16 +60,7 @@ class Comparison:
             return known[dtype]
 
         if isinstance(self.cand, TorchSide):
-            cand = self.cand
-            got = self._attempt(draw, "float64 in torch", lambda: cand.double(draw.tensors))
-            pairs = zip(own(ref.dtype), exact, strict=True)
-            errors = [(rounding(o, e), o.dtype if _floats(o) else e.dtype) for o, e in pairs]
-            yards = [Yardstick(e, r[0]) for e, r in zip(exact, errors, strict=True)]
-            for i, value in enumerate(got or ()):
-                leg = float64_leg(
-                    self._name(i), draw.label, exact[i], value, *errors[i], rounded=cand.rounded
-                )
-                self._append(leg, value, yards)
+            self._float64(ref, self.cand, draw, own(ref.dtype), exact)
         for way, run in self._ways(self.cand, draw):
             got = self._attempt(draw, way, run)
             if got is None:
@@ -80,6 +71,38 @@ class Comparison:
             values = own(dtype)
             yards = [Yardstick(o, rounding(o, e), e) for o, e in zip(values, exact, strict=True)]
             self._record(way, draw, yards, got)
+
+    def _float64(
+        self, ref: TorchSide, cand: TorchSide, draw: Draw, own: Outputs, exact: Outputs
+    ) -> None:
+        """The structure check.
+
+        What depends on constants alone (the softmax of a mix) may have been folded in float64 or
+        as the network's own precision computes it; both are what the reference says.
+        """
+        got = self._attempt(draw, "float64 in torch", lambda: cand.double(draw.tensors))
+        if got is None:
+            return
+        errors = [rounding(o, e) for o, e in zip(own, exact, strict=True)]
+        kinds = [o.dtype if _floats(o) else e.dtype for o, e in zip(own, exact, strict=True)]
+
+        def legs(values: Outputs) -> list[Leg]:
+            return [
+                float64_leg(
+                    self._name(i), draw.label, values[i], v, errors[i], kinds[i], cand.rounded
+                )
+                for i, v in enumerate(got)
+            ]
+
+        found = legs(exact)
+        if not all(leg.passed for leg in found):
+            others = self._trusted(draw, lambda: ref.double(draw.tensors, settle=True))
+            settled = legs(others)
+            if all(leg.passed for leg in settled):
+                found = settled
+        yards = [Yardstick(e, r) for e, r in zip(exact, errors, strict=True)]
+        for leg, value in zip(found, got, strict=True):
+            self._append(leg, value, yards)
 
     def _from_onnx(self, ref: OnnxFile, draw: Draw) -> None:
         # No float64 run of an ONNX reference exists: its error is taken to be the torch

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from igc.analysis.shapes import Value, shapes
 from igc.graph import Program, copy_node, is_float
 
 aten = torch.ops.aten
@@ -26,68 +25,100 @@ def decided(program: Program) -> Program:
     Comparisons, roundings and indices computed from constants are therefore evaluated in the
     program's own precision and become constants.
     """
-    steps, ancestors = _constant_steps(program)
-    if not steps:
+    constant = _constant_nodes(program)
+    kinds = _kinds(program, constant)
+    return _frozen(program, {n for n in constant if _is_step(n, kinds)})
+
+
+def settled(program: Program) -> Program:
+    """The same program with everything that depends on constants alone computed already.
+
+    In the program's own precision: the softmax of a mix, say, is then the rounded one that the
+    network itself uses, and not that of a float64 run.
+    """
+    constant = _constant_nodes(program)
+    ends = {
+        n
+        for n in constant
+        if n.op == "call_function" and any(user not in constant for user in n.users)
+    }
+    return _frozen(program, ends)
+
+
+def _constant_nodes(program: Program) -> dict[fx.Node, None]:
+    """The nodes that depend on constants alone, in order."""
+    found: dict[fx.Node, None] = {}
+    for node in program.graph.nodes:
+        made = node.op == "call_function" and all(n in found for n in node.all_input_nodes)
+        drawn = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+        if node.op == "get_attr" or (made and not drawn):
+            found[node] = None
+    return found
+
+
+def _kinds(program: Program, constant: dict[fx.Node, None]) -> dict[fx.Node, Any]:
+    """Constant nodes evaluated on meta tensors: their dtypes, without their values."""
+
+    def start(node: fx.Node) -> Any:
+        return program.constants[str(node.target)].to("meta")
+
+    return _evaluate(constant, start, device="meta")
+
+
+def _is_step(node: fx.Node, kinds: dict[fx.Node, Any]) -> bool:
+    if node.op != "call_function":
+        return False
+    if node.target in STEPS:
+        return True
+    value = kinds[node]
+    return (
+        isinstance(value, Tensor)
+        and not is_float(value.dtype)
+        and any(is_float(getattr(kinds[n], "dtype", None)) for n in node.all_input_nodes)
+    )
+
+
+def _frozen(program: Program, chosen: set[fx.Node]) -> Program:
+    """The program with the values of the chosen constant nodes in their place."""
+    if not chosen:
         return program
-    values = _evaluate(program, ancestors)
+    wanted: set[fx.Node] = set()
+    stack = list(chosen)
+    while stack:
+        node = stack.pop()
+        if node not in wanted:
+            wanted.add(node)
+            stack.extend(node.all_input_nodes)
+    order = [n for n in program.graph.nodes if n in wanted]
+    values = _evaluate(order, lambda n: program.constants[str(n.target)])
     graph = fx.Graph()
     env: dict[fx.Node, fx.Node] = {}
     constants = dict(program.constants)
     for node in program.graph.nodes:
-        if node in steps:
-            name = f"decided.{node.name}"
+        if node in chosen and isinstance(values[node], Tensor):
+            name = f"settled.{node.name}"
             constants[name] = values[node]
             env[node] = graph.create_node("get_attr", name, name=node.name)
             env[node].meta = dict(node.meta)
         else:
             env[node] = copy_node(graph, node, env.__getitem__)
     graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-    return replace(program.with_graph(graph, constants), note=dict(program.note))
+    return program.with_graph(graph, constants)
 
 
-def _constant_steps(program: Program) -> tuple[set[fx.Node], set[fx.Node]]:
-    """The last step nodes that depend on constants alone, and every node they need."""
-    constant: set[fx.Node] = set()
-    steps: set[fx.Node] = set()
-    facts = shapes(program)
-    for node in program.graph.nodes:
-        if node.op == "get_attr":
-            constant.add(node)
-        elif (
-            node.op == "call_function"
-            and node.all_input_nodes
-            and all(n in constant for n in node.all_input_nodes)
-        ):
-            constant.add(node)
-            if _is_step(node, facts):
-                steps.add(node)
-    ancestors: set[fx.Node] = set()
-    stack = list(steps)
-    while stack:
-        node = stack.pop()
-        if node not in ancestors:
-            ancestors.add(node)
-            stack.extend(node.all_input_nodes)
-    return steps, ancestors
-
-
-def _is_step(node: fx.Node, facts: dict[fx.Node, Value]) -> bool:
-    if node.target in STEPS:
-        return True
-    kind = facts[node].dtype
-    if kind is None or is_float(kind):
-        return False
-    return any(is_float(facts[n].dtype) for n in node.all_input_nodes)
-
-
-def _evaluate(program: Program, wanted: set[fx.Node]) -> dict[fx.Node, Tensor]:
+def _evaluate(
+    order: Iterable[fx.Node],
+    start: Callable[[fx.Node], Tensor],
+    device: str | None = None,
+) -> dict[fx.Node, Any]:
     values: dict[fx.Node, Any] = {}
-    for node in program.graph.nodes:
-        if node not in wanted:
-            continue
+    for node in order:
         if node.op == "get_attr":
-            values[node] = program.constants[str(node.target)]
-        else:
-            args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
-            values[node] = node.target(*args, **kwargs)
+            values[node] = start(node)
+            continue
+        args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+        if device is not None and "device" in kwargs:
+            kwargs = {**kwargs, "device": torch.device(device)}
+        with torch.no_grad():
+            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]  # a call_function target
     return values

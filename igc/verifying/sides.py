@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from igc.errors import BadInput, Refused
 from igc.graph import Program, cast_to, execute
 from igc.verifying.onnx_file import OnnxFile
-from igc.verifying.precise import decided
+from igc.verifying.precise import decided, settled
 
 Network = nn.Module | Program | str | PathLike[str]
 
@@ -60,10 +60,14 @@ class TorchSide:
             self._decided = decided(self.program)
         return self._decided
 
-    def double(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs computed in float64, with the gates as decided in the own precision."""
+    def double(self, inputs: Sequence[Tensor], *, settle: bool = False) -> list[Tensor]:
+        """The outputs computed in float64, with the gates as decided in the own precision.
+
+        `settle` takes all that depends on constants alone as the own precision computes it.
+        """
+        program = settled(self.program) if settle else self.decided
         with torch.no_grad():
-            return _tensors(execute(self.decided, inputs, dtype=torch.float64))
+            return _tensors(execute(program, inputs, dtype=torch.float64))
 
     def own(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The outputs as the network itself computes them."""

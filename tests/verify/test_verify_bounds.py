@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -69,8 +70,6 @@ def test_a_hundredth_of_a_percent_is_seen_in_float32(seed: int) -> None:
 
 
 def half(program: Program, dtype: torch.dtype) -> Program:
-    from dataclasses import replace
-
     constants = {k: v.to(dtype) for k, v in program.constants.items()}
     specs = tuple(replace(s, dtype=dtype) for s in program.inputs)
     return replace(program, constants=constants, inputs=specs, dtype=dtype)
@@ -195,3 +194,44 @@ def test_outputs_of_the_module_itself_are_compared_not_only_of_its_capture(nets:
     assert not check.passed
     bad = {leg.way for out in check.outputs.values() for leg in out.legs if not leg.passed}
     assert bad == {"float32 in torch"}
+
+
+class Mixed(nn.Module):
+    """Two branches mixed by the softmax of a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        g = torch.Generator().manual_seed(2)
+        self.beta = nn.Parameter(torch.randn(4, 2, generator=g))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.softmax(self.beta, 1)
+        return weights[:, 0] * x + weights[:, 1] * x.sin()
+
+
+class Folded(nn.Module):
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weights[:, 0] * x + self.weights[:, 1] * x.sin()
+
+
+def test_constants_may_be_folded_in_float64_or_in_the_network_s_own_precision() -> None:
+    net = Mixed()
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(3))
+    reference = capture(net, x)
+    program = capture(Folded(torch.softmax(net.beta.detach(), 1)), x)
+
+    def holding(weights: Tensor) -> Program:
+        return replace(program, constants={"weights": weights})
+
+    rounded = torch.softmax(net.beta.detach(), 1)
+    precise = torch.softmax(net.beta.detach().double(), 1)
+    assert not torch.equal(rounded.double(), precise)
+    assert verify(reference, holding(rounded)).passed
+    assert verify(reference, holding(precise)).passed
+    half_and_half = torch.cat([rounded[:2].double(), precise[2:]])
+    assert not verify(reference, holding(half_and_half)).passed
+    assert not verify(reference, holding(precise + 1e-7)).passed
