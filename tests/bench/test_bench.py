@@ -104,3 +104,50 @@ def test_less_than_one_repeat_is_refused(option, capsys):
         main([option, "0"])
     assert stopped.value.code == 2
     assert "at least 1" in capsys.readouterr().err
+
+
+def _canned(name, folder, **options):
+    """What each step would find, in round numbers."""
+    part = {"seconds": 2.0, "cpu_seconds": 1.0, "peak": 700 * 2**20}
+    process = {"seconds": 20.0, "cpu_seconds": 10.0, "peak": 800 * 2**20}
+    cost = {"macs": 40, "flops": 80, "params": 8, "bytes": 100 * 2**20}
+    if name == "save":
+        found = {**cost, "macs": 160, "flops": 320, "open": {"first": 0.5, "second": 0.25}}
+    elif name == "compile":
+        names = ("build", "capture", "passes", "emit", "onnx", "verify static", "verify onnx")
+        found = {**cost, "parts": dict.fromkeys(names, part), "passes": [], "verified": True}
+    elif name == "torch-export":
+        found = {"parts": {"build": part, "export": {"seconds": 6.0, "cpu_seconds": 4.0}}}
+    elif name == "ordinary":
+        ordinary = {"dense": {**cost, "macs": 50}, "shared": cost, "singles": cost}
+        found = {"width": 5, **ordinary}
+        for file in FILES:
+            (folder / file).write_bytes(b"x")
+    else:
+        seconds = {"gated": 4.0, "compiled": 1.0, "dense": 1.0, "shared": 0.5, "singles": 2.0}
+        samples = {key: [value] * 3 for key, value in seconds.items()}
+        found = {"samples": {"1": samples, "2": samples}}
+    return {**found, "process": process}
+
+
+def test_the_tables_say_what_was_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("benchmarks.run.step", _canned)
+    monkeypatch.setattr("benchmarks.run.igc_compile", lambda folder: {"peak": 900 * 2**20})
+
+    assert main(["--only", "tiny", "--out", str(tmp_path)]) == 0
+
+    results = json.loads((tmp_path / "latest.json").read_text())
+    (tiny,) = results["networks"]
+    ratios = {name: found["median"] for name, found in tiny["timings"][0]["ratios"].items()}
+    assert ratios == {
+        "gated / compiled": 4.0,
+        "dense / compiled, per MAC": 0.8,  # the dense one does 50 MACs in the time of 40
+        "compiled / shared": 2.0,
+        "singles / compiled": 2.0,
+    }
+    assert tiny["compile"]["ratio"]["median"] == 2.0  # six parts of 2 s over 6 s
+    assert tiny["compile"]["cpu_ratio"]["median"] == 1.5
+    assert set(tiny["memory"]["times"].values()) == {0.0}
+    text = capsys.readouterr().out
+    assert "| tiny | onnxruntime | 1 | 4.00 | 4.00 [4.00 .. 4.00] | 0.80 [0.80 .. 0.80] |" in text
+    assert "| tiny | 50 % / 25 % | dense, 5 channels |" in text
