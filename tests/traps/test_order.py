@@ -11,6 +11,7 @@ from igc.testing import assert_equal, assert_minimal, compile_double, kernel_ele
 from igc.testing.build import randomise
 
 IMAGE = (torch.zeros(2, 3, 8, 8),)
+ORDER = [5, 2, 7, 0, 3, 6, 1, 4]
 
 
 def fresh(net: nn.Module, seed: int = 0) -> nn.Module:
@@ -28,7 +29,7 @@ class Permuted(nn.Module):
         self.norm = nn.BatchNorm2d(16)
         self.last = nn.Conv2d(16, 3, 3, padding=1)
         self.side = nn.Conv2d(8, 2, 1)
-        self.register_buffer("order", torch.tensor([5, 2, 7, 0, 3, 6, 1, 4]))
+        self.register_buffer("order", torch.tensor(ORDER))
         self.register_buffer(
             "twice", torch.randperm(16, generator=torch.Generator().manual_seed(1))
         )
@@ -43,7 +44,7 @@ class Permuted(nn.Module):
         if self.permute == "gather":
             return x.gather(1, order.view(1, -1, 1, 1).expand(x.shape))
         if self.permute == "unbind":
-            return torch.stack([x[:, i] for i in order.tolist()], dim=1)
+            return torch.stack([x[:, i] for i in ORDER[::-1] + list(range(8, x.shape[1]))], dim=1)
         if self.permute == "flip":
             return x.flip(1)
         if self.permute == "roll":
