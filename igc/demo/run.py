@@ -15,7 +15,6 @@ from torch import Tensor
 import igc
 from igc.demo.learn import Logits, score
 from igc.demo.people import TASKS, People, load, majority
-from igc.errors import BadInput
 from igc.report import Report
 from igc.verifying.check import Check
 
@@ -65,12 +64,14 @@ class Demo:
 
 
 def run(out_dir: Path, checkpoint: Path | None = None) -> Demo:
-    """Compiles a demo checkpoint (the shipped one by default) to `out_dir`/demo.onnx; tries it.
+    """Compiles a gated network of the demo to `out_dir`/demo.onnx and tries it; takes seconds.
 
-    Raises BadInput when `checkpoint` is not one of the demo's networks, and whatever the steps
-    raise; a network that fails verification raises nothing (see `check`).
+    `checkpoint` is one that `igc.demo.train.train` wrote, by default the shipped one. A network
+    that fails verification raises nothing: see `check`. The pictures to show are taken at even
+    steps through the held-out set, not chosen by how well they do.
     """
     onnx = out_dir / "demo.onnx"
+    _, held_out = load()
     with ExitStack() as stack:
         if checkpoint is None:
             shipped = resources.files("igc.demo") / "data" / "gated.pt"
@@ -80,11 +81,8 @@ def run(out_dir: Path, checkpoint: Path | None = None) -> Demo:
         igc.export_onnx(static, onnx)
         check = igc.verify(checkpoint, onnx)
         report = igc.report(checkpoint, static)
-    _, held_out = load()
     with torch.no_grad():
-        before: Any = gated(held_out.inputs)
-    if not isinstance(before, dict) or set(before) != set(TASKS):
-        raise BadInput(f"{checkpoint}: not a network of the demo; `igc demo --train` makes one")
+        before: Logits = gated(held_out.inputs)
     after = predict(onnx, held_out.inputs)
     shown = torch.linspace(0, len(held_out) - 1, SHOWN).long().tolist()
     return Demo(
