@@ -28,6 +28,7 @@ def report(
     *,
     files: Files | None = None,
     references: bool = True,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Report:
     """What `reference` costs, against its static network and the two references of its gates.
 
@@ -35,7 +36,8 @@ def report(
     that is gated is compiled where `static` is not given. A path to an ONNX file, or a static
     network alone, gives a report with one column. `files` names files whose sizes to show, by
     column. `references=False` leaves out "all_open" and "all_closed", which cost a compilation
-    each. Everything is counted at batch 1, from shapes alone. Raises `BadInput`.
+    each. `input_shapes` gives, by input name, the dynamic sizes that an ONNX file leaves open.
+    Everything is counted at batch 1, from shapes alone. Raises `BadInput`.
     """
     sizes = _file_sizes(files)
     label = _label(reference)
@@ -43,7 +45,9 @@ def report(
         if static is not None:
             raise BadInput("report: give the gated network first, then the static one")
         path = fspath(reference)
-        return Report(label, {"onnx": Column(onnx_cost(path), files=_one(path))}, "onnx")
+        return Report(
+            label, {"onnx": Column(onnx_cost(path, input_shapes), files=_one(path))}, "onnx"
+        )
     if isinstance(reference, (str, PathLike)):
         from igc.checkpoint import load
 

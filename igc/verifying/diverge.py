@@ -11,23 +11,10 @@ from torch import Tensor, fx
 
 from igc.analysis.shapes import shapes
 from igc.graph import Program, execute, layer_of
-from igc.verifying.sides import Side, TorchSide
 
 BUDGET = 256 * 2**20  # bytes of reference values held at a time
 TOLERANCE = 1e-9
 ROUNDED = (1e-4, 1e-6)  # tried first where constants were rounded: rounding differs everywhere
-
-
-def locate(reference: Side, candidate: Side, inputs: Sequence[Tensor]) -> str | None:
-    """The first layer that diverges, where both sides let their insides be seen."""
-    if isinstance(reference, TorchSide) and isinstance(candidate, TorchSide):
-        return first_difference(
-            reference.decided,
-            candidate.decided,
-            inputs,
-            rounded=candidate.changed or candidate.rounded,
-        )
-    return None
 
 
 def first_difference(

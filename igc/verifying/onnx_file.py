@@ -102,8 +102,13 @@ class OnnxFile:
         `names` are the reference's names of the inputs: they are matched by name where the file
         knows them, else by position. Raises what onnxruntime raises.
         """
-        session = self._session(way)
-        wanted = [i.name for i in session.get_inputs()]
+        outputs = self._session(way).run(list(self.names), self.feed(names, inputs))
+        return [torch.from_numpy(np.asarray(value)) for value in outputs]
+
+    def feed(self, names: Sequence[str], inputs: Sequence[Tensor]) -> dict[str, Any]:
+        """The inputs as arrays under the file's names, in the file's types."""
+        specs = self.signature.inputs
+        wanted = [s.name for s in specs]
         if set(wanted) <= set(names):
             chosen = [inputs[list(names).index(name)] for name in wanted]
         elif len(wanted) == len(inputs):
@@ -113,12 +118,10 @@ class OnnxFile:
                 f"{self.path} takes {len(wanted)} inputs ({', '.join(wanted)}), the reference "
                 f"{len(inputs)} ({', '.join(names)})"
             )
-        types = {s.name: s.dtype for s in self.signature.inputs}
-        feed = {
-            name: np.ascontiguousarray(_as(value, types[name]).numpy())
-            for name, value in zip(wanted, chosen, strict=True)
+        return {
+            spec.name: np.ascontiguousarray(_as(value, spec.dtype).numpy())
+            for spec, value in zip(specs, chosen, strict=True)
         }
-        return [torch.from_numpy(np.asarray(v)) for v in session.run(list(self.names), feed)]
 
     def takes(self, names: Sequence[str], inputs: Sequence[Tensor]) -> str:
         """Empty, or which fixed size of the file these inputs do not have."""

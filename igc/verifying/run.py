@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from igc.errors import BadInput
 from igc.graph import Program
 from igc.verifying.check import Check, Leg, group
-from igc.verifying.diverge import locate
+from igc.verifying.diverge import first_difference
+from igc.verifying.diverge_onnx import first_onnx_difference
 from igc.verifying.inputs import Inputs, Signature, as_tensors, draws, of_program
 from igc.verifying.legs import Comparison
 from igc.verifying.onnx_file import OnnxFile
@@ -64,7 +65,7 @@ def verify(
     first = None
     if worst:
         leg = max(worst, key=lambda found: found.strain)
-        first = locate(ref, cand, comparison.inputs_of(leg))
+        first = _locate(ref, cand, comparison.inputs_of(leg), signature)
     return Check(
         reference=ref.label,
         candidate=cand.label,
@@ -136,6 +137,17 @@ def _matching(ref: Side, cand: Side, tasks: Sequence[str] | None) -> tuple[list[
     if len(got) != len(wanted) and set(got) <= set(ref.names):
         wanted = got
     return [ref.names.index(n) for n in wanted], problem
+
+
+def _locate(ref: Side, cand: Side, inputs: Sequence[Tensor], signature: Signature) -> str | None:
+    """The first layer that diverges, where both sides let their insides be seen."""
+    if not isinstance(ref, TorchSide):
+        return None
+    if isinstance(cand, OnnxFile):
+        names = [spec.name for spec in signature.inputs]
+        return first_onnx_difference(ref.decided, cand, names, inputs)
+    rounded = cand.changed or cand.rounded
+    return first_difference(ref.decided, cand.decided, inputs, rounded=rounded)
 
 
 def _describe(leg: Leg) -> str:

@@ -162,3 +162,32 @@ def test_bad_npz(nets: Pair, tmp_path: Path) -> None:
     np.savez(path, x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(BadInput, match=r"data\.npz"):
         verify(nets.reference, nets.candidate, path)
+
+
+def test_first_difference_names_the_layer_by_its_weight(nets: Pair, tmp_path: Path) -> None:
+    net = copy.deepcopy(nets.sliced)
+    with torch.no_grad():
+        net.two.weight[1] *= 1.01
+    # Compared with the program that has the same weights by name.
+    check = verify(nets.candidate, write_onnx(net, tmp_path / "m.onnx"))
+    assert not check.passed
+    assert check.first_difference is not None
+    assert check.first_difference.startswith("two (tensor two.conv")
+
+
+def test_first_difference_in_a_file_that_igc_wrote(nets: Pair, tmp_path: Path) -> None:
+    from igc.compile import compilation
+    from igc.emit import export_onnx
+
+    static = compilation(nets.reference).static
+    path = tmp_path / "m.onnx"
+    export_onnx(static, path)
+    assert verify(nets.reference, path).passed
+    model = onnx.load(path)
+    (weight,) = (i for i in model.graph.initializer if i.name.startswith("own.depth.weight"))
+    value = onnx.numpy_helper.to_array(weight) * np.float32(1.01)
+    weight.CopyFrom(onnx.numpy_helper.from_array(value, weight.name))
+    onnx.save(model, path)
+    check = verify(nets.reference, path)
+    assert not check.passed
+    assert str(check.first_difference).startswith("own.depth ")
