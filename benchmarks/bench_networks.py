@@ -85,7 +85,7 @@ FAMILIES = {
         size=224,
         classes={"first": 10, "second": 20, "third": 40},
     ),
-    "resnet20": Family(_cifar(3), 4, PooledLinear, 4, 1, 32, {"gender": 3, "tone": 6, "kind": 4}),
+    "resnet20": Family(_cifar(3), 4, PooledLinear, 4, 1, 32, {"gender": 3, "tone": 6, "kind": 6}),
     "tiny": Family(_cifar(1), 4, PooledLinear, 4, 1, 16, {"first": 2, "second": 3}),
 }
 
