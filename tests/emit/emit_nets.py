@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -85,16 +87,22 @@ def image(batch: int = 2, size: int = 16) -> Tensor:
     return torch.randn(batch, 3, size, size)
 
 
-def branches() -> tuple[nn.Module, Program, Tensor]:
-    """`Branches` in evaluation mode, its program, and an input."""
-    net, x = Branches().eval(), image()
+@cache
+def _captured(make: type[nn.Module]) -> tuple[nn.Module, Program, Tensor]:
+    net, x = make().eval(), image()
     return net, capture(net, (x,)), x
+
+
+def branches() -> tuple[nn.Module, Program, Tensor]:
+    """A copy of one `Branches` in evaluation mode, its program, and an input."""
+    net, program, x = _captured(Branches)
+    return copy.deepcopy(net), program, x
 
 
 def tokens() -> tuple[nn.Module, Program, Tensor]:
-    """`Tokens` in evaluation mode, its program, and an input."""
-    net, x = Tokens().eval(), image()
-    return net, capture(net, (x,)), x
+    """A copy of one `Tokens` in evaluation mode, its program, and an input."""
+    net, program, x = _captured(Tokens)
+    return copy.deepcopy(net), program, x
 
 
 def run(program: Program, *inputs: Tensor) -> list[Tensor]:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+EYE = torch.eye(6, dtype=torch.bool)
 RAMP, RAMP_16 = torch.linspace(0, 1, 8), torch.linspace(0, 1, 16)
 INDEX = torch.tensor([1, 0, 3])
 MASK = torch.tensor([True, False] * 4).view(8, 1, 1)
@@ -190,9 +191,7 @@ TOKENS: dict[str, Case] = {
     "attention_scaled": lambda x: F.scaled_dot_product_attention(x, x, x, scale=0.3),
     "attention_causal": lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
     "attention_mask": lambda x: F.scaled_dot_product_attention(x, x, x, x @ x.mT),
-    "attention_bool": lambda x: F.scaled_dot_product_attention(
-        x, x, x, torch.eye(6, dtype=torch.bool) | (x @ x.mT > 0)
-    ),
+    "attention_bool": lambda x: F.scaled_dot_product_attention(x, x, x, EYE | (x @ x.mT > 0)),
     "rms_norm": lambda x: F.rms_norm(x, (16,), RAMP_16),
     "layer_norm_bare": lambda x: F.layer_norm(x, (16,)),
     "layer_norm_two": lambda x: F.layer_norm(x, (6, 16)),
