@@ -114,8 +114,8 @@ def inspect(network: nn.Module | Program | str | os.PathLike[str]) -> Inspection
     name, gates, mixes, program = _read(network)
     if not any(gates.values()):
         raise BadInput(
-            f"{name}: its gates are not known by name; igc.gate names them "
-            "(a network that writes its own gates compiles, but cannot be inspected)"
+            f"{name}: its gates are not known by name, or it is compiled already; igc.gate names "
+            "them (a network that writes its own gates compiles, but cannot be inspected)"
         )
     shares = tuple(_shares(gates))
     return Inspection(
@@ -150,10 +150,11 @@ def _read(
     if isinstance(program, Program):
         constants = program.constants
         gates = {
-            layer: {task: constants[n] for task, n in by.items()}
+            layer: {task: constants[n] for task, n in by.items() if n in constants}
             for layer, by in program.gates.items()
         }
-        return name, gates, {k: constants[n] for k, n in program.mixes.items()}, program
+        mixes = {k: constants[n] for k, n in program.mixes.items() if n in constants}
+        return name, gates, mixes, program
     assert isinstance(network, nn.Module)
     return name, *_of_module(network), None
 

@@ -34,6 +34,7 @@ def kept_blocks(program: Program) -> dict[str, dict[str, Kept]]:
         (layer, task): _select(program, name, varying)
         for layer, by_task in program.gates.items()
         for task, name in by_task.items()
+        if name in program.constants
     }
     stops = {node for node in selects.values() if node is not None}
     found: dict[str, dict[str, Kept]] = {}

@@ -144,5 +144,6 @@ def _bars(values: Mapping[str, Any]) -> str:
 
 
 def _bar(name: str, value: float, longest: float) -> str:
-    width = 100 * value / longest if longest else 0
-    return f'<div class="bar {name}" style="width:{width:.2f}%"></div>'
+    if not value:
+        return '<div class="bar"></div>'
+    return f'<div class="bar {name}" style="width:{100 * value / longest:.2f}%"></div>'

@@ -9,7 +9,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e3e3e3; }
 th { font-weight: 600; }
-tr > th:first-child { text-align: left; overflow-wrap: anywhere; }
+tr > th:first-child { text-align: left; min-width: 7rem; overflow-wrap: anywhere; }
 td.text { text-align: left; color: #555; }
 .map th, .map td { border: 1px solid #fff; } .map td { min-width: 4rem; text-align: center; }
 .bars { width: 100%; }

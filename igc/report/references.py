@@ -16,9 +16,9 @@ def with_gates(program: Program, *, opened: bool) -> Program:
     All open, each task has its own network; all closed, all tasks share one up to their heads.
     Raises `BadInput` where the program's gates are not known.
     """
-    if not program.gates:
+    names = gate_constants(program)
+    if not names:
         raise BadInput("the gates of this network are not known; igc.nn names them")
-    names = {name for by_task in program.gates.values() for name in by_task.values()}
     value = 1.0 if opened else -1.0
     constants = {
         name: torch.full_like(tensor, value) if name in names else tensor
@@ -29,12 +29,21 @@ def with_gates(program: Program, *, opened: bool) -> Program:
 
 def open_share(program: Program) -> dict[str, dict[str, float]]:
     """The share of open gates by layer and task; empty where the gates are not known."""
+    known = gate_constants(program)
     return {
         layer: {
-            task: float(is_open(program.constants[n]).double().mean()) for task, n in by.items()
+            task: float(is_open(program.constants[name]).double().mean())
+            for task, name in by_task.items()
         }
-        for layer, by in program.gates.items()
+        for layer, by_task in program.gates.items()
+        if known.issuperset(by_task.values())
     }
+
+
+def gate_constants(program: Program) -> set[str]:
+    """The names of the constants that hold gates; none are left in a static network."""
+    names = {name for by_task in program.gates.values() for name in by_task.values()}
+    return names & set(program.constants)
 
 
 def is_open(alpha: torch.Tensor) -> torch.Tensor:

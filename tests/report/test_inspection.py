@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +13,13 @@ from report_nets import Bottleneck, Gated, Mix, Plain, picture
 from torch import nn
 
 from igc.capture import capture
+from igc.checkpoint import save
+from igc.compile import compile_program
 from igc.errors import BadInput
 from igc.graph import Program
 from igc.inspection import bar, inspect
+from igc.nn import gate
+from igc.report import report
 
 
 class Mixed(Gated):
@@ -87,3 +92,34 @@ def test_block_gates_that_save_nothing_are_told() -> None:
     assert "one open channel keeps a whole block alive" in warning
     assert "25%" in warning
     assert "warning: one open" in str(found)
+
+
+def test_a_static_network_has_no_gates_left(gated: Program) -> None:
+    static, _ = compile_program(gated)
+    with pytest.raises(BadInput, match="compiled already"):
+        inspect(static)
+    values = report(static).to_dict()
+    assert values["gates"] == {}
+    assert values["columns"]["all_open"]["available"] is False
+
+
+def test_a_network_that_igc_made(tmp_path: Path) -> None:
+    """The names that `igc.gate` gives reach the program, the file, the report and inspect."""
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    heads = {t: nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 2)) for t in ("seg", "depth")}
+    net = gate(backbone, heads=heads, at=["0"])
+    with torch.no_grad():
+        net.gates["0"]["seg"].alpha.copy_(torch.tensor([1.0, -1, -1, 1]))
+        net.gates["0"]["depth"].alpha.copy_(torch.tensor([-1.0, -1, -1, 1]))
+    program = capture(net.eval(), picture())
+    assert inspect(program).by_task() == inspect(net).by_task() == {"seg": 0.5, "depth": 0.25}
+    save(net, tmp_path / "gated.pt", picture())
+    assert inspect(tmp_path / "gated.pt").gates == inspect(net).gates
+    columns = report(tmp_path / "gated.pt").to_dict()["columns"]
+    assert all(column["available"] for column in columns.values())
+    assert columns["gated"]["files"]["gated.pt"] > 0
+    per_channel, heads_cost = 27 * 36, 2 * 4 * 36 * 2
+    assert columns["all_open"]["macs"] == 8 * per_channel + heads_cost
+    assert columns["all_closed"]["macs"] == 4 * per_channel + heads_cost
+    assert columns["static"]["macs"] == (3 + 3) * per_channel + heads_cost
