@@ -65,7 +65,6 @@ def capture(module: nn.Module, example_inputs: Example) -> Program:
     training = [m for m in module.modules() if m.training]
     try:
         module.eval()
-        _run_once(module, inputs)
         return _capture(module, inputs)
     finally:
         for m in training:
@@ -73,7 +72,7 @@ def capture(module: nn.Module, example_inputs: Example) -> Program:
 
 
 def _run_once(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Fail early, in the user's words, where the inputs do not fit the module."""
+    """Say it in the user's words where the inputs do not fit the module."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     try:
@@ -98,7 +97,8 @@ def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
         x.repeat(2, *[1] * (x.ndim - 1)) if x.ndim and x.shape[0] == 1 else x for x in inputs
     )
     last: Exception = BadInput("no attempt")
-    for axes in _dynamic_attempts(wide):
+    first, *rest = _dynamic_attempts(wide)
+    for axes in (first, *rest):
         try:
             program = _export(module, wide, axes)
             _check_dynamic(program)
@@ -106,6 +106,8 @@ def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
         except IgcError:
             raise
         except Exception as error:  # torch.export raises many kinds; the last is reported
+            if axes is first:
+                _run_once(module, inputs)
             last = error
     raise BadInput(
         f"{type(module).__name__}: torch.export cannot capture it: {_line(last)}"
@@ -252,7 +254,9 @@ def _dims(fake: Any, example: Tensor, sizes: dict[str, int]) -> tuple[int | str,
 
 def _check_target(node: fx.Node) -> None:
     target = node.target
-    if isinstance(target, torch._ops.OpOverload) or target in SIZE_OPS:
+    if target in SIZE_OPS:
+        return
+    if isinstance(target, torch._ops.OpOverload) and target.namespace == "aten":
         return
     if target is operator.getitem:
         return

@@ -184,16 +184,24 @@ def execute(
     feed = iter(inputs)
     values: dict[fx.Node, Any] = {}
     result: list[Any] = []
+
+    def look(operand: fx.Node) -> Any:
+        if operand.op == "get_attr":
+            return _fetch(program, str(operand.target), dtype, device)
+        return values[operand]
+
     for node in program.graph.nodes:
         if node.op == "placeholder":
             value: Any = cast_to(next(feed), dtype)
         elif node.op == "get_attr":
-            value = _fetch(program, str(node.target), dtype, device)
+            if visit is not None:
+                visit(node, _fetch(program, str(node.target), dtype, device))
+            continue  # fetched where it is read, so that one cast constant lives at a time
         elif node.op == "output":
-            result = [values[n] if isinstance(n, fx.Node) else n for n in args_of(node)[0]]
+            result = [look(n) if isinstance(n, fx.Node) else n for n in args_of(node)[0]]
             break
         else:
-            value = _call(node, values, dtype, device)
+            value = _call(node, look, dtype, device)
         if visit is not None:
             visit(node, value)
         values[node] = value
@@ -216,11 +224,11 @@ def _last_reads(program: Program) -> dict[fx.Node, list[fx.Node]]:
 
 def _call(
     node: fx.Node,
-    values: dict[fx.Node, Any],
+    look: Callable[[fx.Node], Any],
     dtype: torch.dtype | None,
     device: torch.device | str | None,
 ) -> Any:
-    args, kwargs = mapped((node.args, node.kwargs), values.__getitem__)
+    args, kwargs = mapped((node.args, node.kwargs), look)
     if dtype is not None or device is not None:
         args, kwargs = _retype(args, dtype, device), _retype(kwargs, dtype, device)
     return cast("Callable[..., Any]", node.target)(*args, **kwargs)

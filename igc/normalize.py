@@ -48,7 +48,47 @@ def normalize(program: Program) -> Program:
             else copy_node(graph, node, env.__getitem__)
         )
     graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-    return settle_sizes(program.with_graph(graph, program.constants))
+    settled = settle_sizes(program.with_graph(graph, program.constants))
+    return shuffles(settled)
+
+
+def shuffles(program: Program) -> Program:
+    """Channel shuffles written as reshape, transpose, reshape, as the one op they are."""
+    facts = shapes(program)
+    graph = fx.Graph()
+    env: Env = {}
+    for node in program.graph.nodes:
+        groups = _shuffle_groups(node, facts)
+        if groups is None:
+            env[node] = copy_node(graph, node, env.__getitem__)
+        else:
+            x = args_of(args_of(args_of(node)[0])[0])[0]
+            env[node] = call(graph, node, aten.channel_shuffle.default, env[x], groups)
+    graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
+    return program.with_graph(graph, program.constants)
+
+
+def _shuffle_groups(node: fx.Node, facts: dict[fx.Node, Value]) -> int | None:
+    """The groups of a channel shuffle that ends at this node."""
+    if node.target is not aten.reshape.default:
+        return None
+    swap = args_of(node)[0]
+    if swap.target is not aten.permute.default:
+        return None
+    split = args_of(swap)[0]
+    if split.target is not aten.reshape.default or split.op != "call_function":
+        return None
+    x = args_of(split)[0]
+    before, parts, after = facts[x].dims, facts[split].dims, facts[node].dims
+    order = [int(a) % len(parts) for a in args_of(swap)[1]]
+    whole = (
+        before == after
+        and len(before) >= 3
+        and len(parts) == len(before) + 1
+        and parts == (before[0], parts[1], parts[2], *before[2:])
+        and order == [0, 2, 1, *range(3, len(parts))]
+    )
+    return parts[1] if whole else None
 
 
 def settle_sizes(program: Program) -> Program:

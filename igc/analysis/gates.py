@@ -32,9 +32,7 @@ def refuse_open_questions(program: Program) -> None:
             _refuse_random(node, target)
         if node.op == "placeholder" or any(n in varies for n in node.all_input_nodes):
             varies.add(node)
-    for node in program.graph.nodes:
-        if node in varies and _op(node) in ("where", "mul", "lerp", "masked_fill"):
-            _refuse_decision(node, varies)
+    _refuse_decisions(program, varies)
 
 
 def _refuse_random(node: fx.Node, target: torch._ops.OpOverload) -> None:
@@ -60,49 +58,76 @@ def _op(node: fx.Node) -> str:
     return str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
 
 
-def _refuse_decision(node: fx.Node, varies: set[fx.Node]) -> None:
-    """Refuse a selection decided by values that are not the ones selected."""
-    operands = [n for n in node.all_input_nodes if n in varies]
-    for mask in _masks(node, operands):
-        decision = _decision(mask, varies)
-        if decision is None:
+def _refuse_decisions(program: Program, varies: set[fx.Node]) -> None:
+    """Refuse a selection between two features that other values of the input decide."""
+    picked: dict[fx.Node, dict[bool, list[fx.Node]]] = {}
+    for node in program.graph.nodes:
+        if node not in varies or node.op != "call_function":
             continue
-        compared = _roots(decision, varies)
-        selected = set().union(*(_roots(n, varies) for n in operands if n is not mask))
-        if compared and selected and not compared & selected:
-            raise Refused(
-                f"layer '{layer_of(node)}': a gate depends on the input ({decision.target} decides "
-                "per input which feature is read); only gates that are constant after training can "
-                "be compiled"
-            )
+        for mask, features in _selections(node):
+            if mask not in varies:
+                continue
+            decision, straight = _decision(mask, varies)
+            both = [f for f in features if f in varies and f is not mask]
+            if decision is None or not both:
+                continue
+            if len(both) == 2 or _op(both[0]) == "sub":
+                _refuse_unless_own(node, decision, both, varies)
+            seen = picked.setdefault(decision, {})
+            seen.setdefault(straight, []).extend(both)
+            other = [f for f in seen.get(not straight, []) if f not in both]
+            if other:
+                _refuse_unless_own(node, decision, [*both, *other], varies)
 
 
-def _masks(node: fx.Node, operands: list[fx.Node]) -> list[fx.Node]:
-    if _op(node) == "where":
-        return [n for n in args_of(node)[:1] if n in operands]
-    if _op(node) == "lerp":
-        return [n for n in args_of(node)[2:3] if n in operands]
-    if _op(node) == "masked_fill":
-        return [n for n in args_of(node)[1:2] if n in operands]
-    return operands
+def _selections(node: fx.Node) -> list[tuple[fx.Node, list[fx.Node]]]:
+    """The masks of a node, each with the features it lets through."""
+    args = [a for a in args_of(node) if isinstance(a, fx.Node)]
+    op = _op(node)
+    if op in ("where", "masked_fill", "lerp") and len(args) >= 2:
+        at = {"where": 0, "masked_fill": 1, "lerp": 2}[op]
+        if at < len(args_of(node)) and isinstance(args_of(node)[at], fx.Node):
+            mask = args_of(node)[at]
+            return [(mask, [a for a in args if a is not mask])]
+        return []
+    if op == "mul" and len(args) == 2:
+        return [(args[0], [args[1]]), (args[1], [args[0]])]
+    return []
 
 
-def _decision(node: fx.Node, varies: set[fx.Node]) -> fx.Node | None:
-    """The comparison that a mask comes from, through casts and reshapes."""
+def _refuse_unless_own(
+    node: fx.Node, decision: fx.Node, features: list[fx.Node], varies: set[fx.Node]
+) -> None:
+    compared = _roots(decision, varies)
+    if compared & set().union(*(_roots(f, varies) for f in features)):
+        return  # an activation: it decides by the very values it selects from
+    raise Refused(
+        f"layer '{layer_of(node)}': a gate depends on the input ({decision.target} decides "
+        "per input which feature is read); only gates that are constant after training can "
+        "be compiled"
+    )
+
+
+def _decision(node: fx.Node, varies: set[fx.Node]) -> tuple[fx.Node | None, bool]:
+    """The comparison that a mask comes from, and whether the mask is it or its complement."""
+    straight = True
     while node in varies and node.op == "call_function":
         op = _op(node)
         if op in THRESHOLDS:
-            return node
-        if op not in ("_to_copy", "logical_not", "bitwise_not", "rsub", "unsqueeze", "squeeze",
-                      "expand", "reshape", "sub", "add"):  # fmt: skip
-            return None
+            return node, straight
+        if op in ("logical_not", "bitwise_not", "rsub"):
+            straight = not straight
+        elif op not in ("_to_copy", "unsqueeze", "squeeze", "expand", "reshape", "sub", "add"):
+            return None, straight
         inner = [n for n in node.all_input_nodes if n in varies]
         if op in ("sub", "add"):  # straight-through: hard - soft + soft
-            inner = [n for n in inner if _decision(n, varies) is not None]
+            inner = [n for n in inner if _decision(n, varies)[0] is not None]
+            if op == "sub" and args_of(node)[:1] != (*inner[:1],):
+                straight = not straight  # 1 - g
         if not inner:
-            return None
+            return None, straight
         node = inner[0]
-    return None
+    return None, straight
 
 
 def _roots(node: fx.Node, varies: set[fx.Node]) -> set[fx.Node]:

@@ -118,7 +118,6 @@ FORMS = {
     "nested": lambda o, x: {"late": [o[3], (o[2],)], "early": {"y": o[1], "x": o[0]}},
     "the input itself": lambda o, x: {"x": x, "y": o[0]},
     "a constant beside": lambda o, x: (o[0], torch.ones(3, dtype=x.dtype), o[1]),
-    "none beside": lambda o, x: {"y": o[0], "loss": None, "x": o[1]},
     "one in a list": lambda o, x: [o[2]],
     "bare": lambda o, x: o[2],
     "logits and classes": lambda o, x: {"class": o[0].argmax(-1), "logits": o[0], "aux": o[1]},
