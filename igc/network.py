@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,7 +23,8 @@ class GatedGraph(nn.Module):
     `state_dict` has the original's keys, and tied parameters are tied again. `forward` takes the
     original's inputs and returns the original's structure of outputs. The parameters are
     trainable; the graph is the one of evaluation mode, in training mode too: batch norms use
-    their stored statistics, and thresholded gates pass no gradient.
+    their stored statistics, and thresholded gates pass no gradient. Where the original kept its
+    gates and mixes in `gates[layer][task].alpha` and `mixes[layer].beta`, so does this one.
     """
 
     def __init__(
@@ -43,6 +43,11 @@ class GatedGraph(nn.Module):
         made: dict[tuple[Any, ...], nn.Parameter] = {}
         for name, tensor in tensors.items():
             _place(self, name, tensor, state.get(name), made)
+        for layer, by_task in program.gates.items():
+            for task, name in by_task.items():
+                _call_by_name(self, name, ("gates", layer, task))
+        for layer, name in program.mixes.items():
+            _call_by_name(self, name, ("mixes", layer))
         self.eval()
 
     @property
@@ -62,22 +67,6 @@ class GatedGraph(nn.Module):
         """The names of the tasks: those of the gates where they are known, else of the outputs."""
         gates = self._program.gates.values()
         return tuple(dict.fromkeys(t for by in gates for t in by)) or self._program.outputs
-
-    @property
-    def gates(self) -> dict[str, dict[str, SimpleNamespace]]:
-        """What is known of the gates: `gates[layer][task].alpha` is the parameter."""
-        return {
-            layer: {task: SimpleNamespace(alpha=_find(self, name)) for task, name in by.items()}
-            for layer, by in self._program.gates.items()
-        }
-
-    @property
-    def mixes(self) -> dict[str, SimpleNamespace]:
-        """What is known of the mixes: `mixes[layer].beta` is the parameter."""
-        return {
-            layer: SimpleNamespace(beta=_find(self, name))
-            for layer, name in self._program.mixes.items()
-        }
 
     def forward(self, *inputs: Tensor) -> Any:
         """The outputs in the original's structure; raises `BadInput` for inputs that do not fit."""
@@ -128,7 +117,51 @@ class GatedGraph(nn.Module):
 
 
 class Branch(nn.Module):
-    """A level of names: `backbone` in `backbone.conv1.weight`."""
+    """A level of names: `backbone` in `backbone.conv1.weight`.
+
+    Its members are found by name as in a dict too, layers and tasks by their real names:
+    `gates["layer1.0"]["seg"].alpha` where the state_dict has `gates.layer1_0.seg.alpha`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._real: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> nn.Module:
+        member = self._modules.get(name)
+        for key, real in self._real.items():
+            member = self._modules[key] if real == name else member
+        if member is None:
+            raise KeyError(name)
+        return member
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._real.get(key, key) for key in self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def keys(self) -> list[str]:
+        """The real names of the members."""
+        return list(self)
+
+    def items(self) -> list[tuple[str, nn.Module]]:
+        """The members with their real names."""
+        return [(name, self[name]) for name in self]
+
+
+def _call_by_name(root: nn.Module, tensor: str, names: tuple[str, ...]) -> None:
+    """Lets the tensor's levels be found by these names, if it lies just as deep."""
+    *path, _ = tensor.split(".")
+    if len(path) != len(names) or path[0] != names[0]:
+        return
+    owner: Any = root._modules[path[0]]
+    for key, name in zip(path[1:], names[1:], strict=True):
+        owner._real[key] = name
+        owner = owner._modules[key]
 
 
 def _place(

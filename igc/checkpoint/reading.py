@@ -58,9 +58,10 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
 
 
 def load_program(path: str | os.PathLike[str]) -> Program:
-    """The program in a file that igc wrote; `note["source_sha256"]` is the hash of the file.
+    """The program in a file that igc wrote; raises like `load`.
 
-    Raises like `load`.
+    Its note says the `kind` ("gated" or "static"), the `source_sha256` of the file and, for a
+    static one, the hash of the gated checkpoint it was `compiled_from`, if that was a file.
     """
     return read(path).program
 
@@ -91,7 +92,7 @@ def read(path: str | os.PathLike[str]) -> Stored:
                 raise BadCheckpoint(f"it holds a tensor that nothing uses, {show(name)}")
     except BadCheckpoint as error:
         raise BadCheckpoint(f"cannot load {file}: {error}") from None
-    noted = {**program.note, "source_sha256": sha256(file)}
+    noted = {**program.note, "kind": payload["kind"], "source_sha256": sha256(file)}
     return Stored(payload["kind"], replace(program, note=noted), tensors, state)
 
 

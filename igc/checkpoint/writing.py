@@ -114,8 +114,8 @@ def _write(
 
 def _provenance(note: dict[str, Any], kind: Kind) -> dict[str, Any]:
     """The note as it is stored: a file's own hash cannot stand in it, that of its source can."""
-    kept = {k: v for k, v in note.items() if k != "source_sha256"}
-    if kind == "static" and "source_sha256" in note:
+    kept = {k: v for k, v in note.items() if k not in ("kind", "source_sha256")}
+    if kind == "static" and note.get("kind") == "gated":
         kept["compiled_from"] = note["source_sha256"]
     return kept
 

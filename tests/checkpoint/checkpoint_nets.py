@@ -87,12 +87,11 @@ def igc_gated() -> nn.Module:
         OrderedDict(
             stem=nn.Conv2d(3, 4, 3, padding=1),
             act=nn.ReLU(),
-            body=nn.Conv2d(4, 4, 3, padding=1),
-            out=nn.ReLU(),
+            body=nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()),
         )
     )
     heads = {t: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)) for t in "ba"}
-    net = igc.gate(backbone, heads=heads, at=["act", "out"])
+    net = igc.gate(backbone, heads=heads, at=["act", "body.1"])
     with torch.no_grad():
         for alpha in net.gate_parameters():
             alpha.copy_(torch.randn_like(alpha))
