@@ -175,6 +175,7 @@ def _program(
     constants: dict[str, Tensor] = {}
     specs: list[InputSpec] = []
     sizes: dict[str, int] = {}
+    names: dict[str, str] = {}
     known = {s.arg.name: s for s in signature.input_specs}
     feed = iter(inputs)
     for node in source.nodes:
@@ -183,7 +184,7 @@ def _program(
             if spec.kind is InputKind.USER_INPUT:
                 example = next(feed)
                 name = str(node.target)
-                dims = _dims(node.meta["val"], example, sizes)
+                dims = _dims(node.meta["val"], example, sizes, names)
                 specs.append(InputSpec(name, dims, example.dtype))
                 env[node] = graph.create_node("placeholder", name, name=name)
             else:
@@ -235,7 +236,9 @@ def _constant(exported: ExportedProgram, spec: Any) -> Tensor:
     return value.detach()
 
 
-def _dims(fake: Any, example: Tensor, sizes: dict[str, int]) -> tuple[int | str, ...]:
+def _dims(
+    fake: Any, example: Tensor, sizes: dict[str, int], names: dict[str, str]
+) -> tuple[int | str, ...]:
     if not isinstance(fake, Tensor):
         raise BadInput("inputs must be tensors")
     dims: list[int | str] = []
@@ -247,9 +250,19 @@ def _dims(fake: Any, example: Tensor, sizes: dict[str, int]) -> tuple[int | str,
         expression = str(size.node.expr)
         if not expression.isidentifier():
             raise ValueError(f"derived size {expression}")  # try again with fewer dynamic axes
-        sizes[expression] = int(concrete)
-        dims.append(expression)
+        if expression not in names:
+            names[expression] = _size_name(len(dims), len(fakes), set(names.values()))
+        sizes[names[expression]] = int(concrete)
+        dims.append(names[expression])
     return tuple(dims)
+
+
+def _size_name(axis: int, rank: int, taken: set[str]) -> str:
+    """A name for a dynamic size by where it is first seen: batch, height, width, else a number."""
+    usual = "batch" if axis == 0 else {rank - 2: "height", rank - 1: "width"}.get(axis, "")
+    if usual and usual not in taken and (axis == 0 or rank >= 4):
+        return usual
+    return f"size{len(taken)}"
 
 
 def _check_target(node: fx.Node) -> None:
