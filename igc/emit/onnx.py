@@ -8,11 +8,8 @@ no direct form goes through `torch.onnx.export`, and the file says so.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from torch import Tensor
 
 from igc.analysis.shapes import other_sizes, shapes
 from igc.emit.agree import Sample, require_agreement, samples
+from igc.emit.by_torch import export_by_torch, quiet
 from igc.emit.lower import OnnxNode, Unsupported, lower
 from igc.emit.lower.graph import OnnxGraph, raw_bytes
 from igc.emit.sizes import named_dims, size_names
@@ -96,7 +94,7 @@ def export_onnx(
         model = _direct(program, names)
     except Unsupported as unsupported:
         route, reason = "torch.onnx.export", str(unsupported)
-        model = _by_torch(static, program, names, reason)
+        model = export_by_torch(static, program, names, reason, OPSET)
     chosen = samples(program)
     data = _checked(model, program, names, chosen)
     simpler = _simplified(model, program, names, chosen) if simplify else None
@@ -211,56 +209,6 @@ def _output_types(
         yield name, _type(first[node].dtype), dims
 
 
-def _by_torch(
-    static: StaticNetwork, program: Program, names: tuple[str, ...], reason: str
-) -> onnx.ModelProto:
-    """The model as torch's own exporter writes it, under igc's names."""
-    inputs = tuple(torch.zeros(s.shape(program.sizes), dtype=s.dtype) for s in program.inputs)
-    dynamic = tuple(
-        {a: torch.export.Dim.AUTO for a, d in enumerate(s.dims) if isinstance(d, str)}
-        for s in program.inputs
-    )
-    training = static.training
-    try:
-        with _quiet():
-            exported = torch.onnx.export(
-                static.eval(), inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=dynamic,
-                input_names=list(names), output_names=list(program.outputs), verify=False,
-                verbose=False, external_data=False,
-            )  # fmt: skip
-    except Exception as error:  # the exporter raises many kinds
-        line = " ".join(str(error).split())[:200]
-        raise BadInput(f"cannot be written as ONNX: {reason} ({line})") from error
-    finally:
-        static.train(training)
-    assert exported is not None
-    model = exported.model_proto
-    renamed = {}
-    for value, dims in zip(model.graph.input, named_dims(program), strict=True):
-        for dim, wanted in zip(value.type.tensor_type.shape.dim, dims, strict=True):
-            if dim.dim_param and isinstance(wanted, str):
-                renamed[dim.dim_param] = wanted
-    for value in [*model.graph.input, *model.graph.output, *model.graph.value_info]:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in renamed:
-                dim.dim_param = renamed[dim.dim_param]
-    return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps exporters from talking: warnings, log lines, prints."""
-    silent = io.StringIO()
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(silent):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def _dress(
     model: onnx.ModelProto, program: Program, names: tuple[str, ...], extra: Mapping[str, str]
 ) -> None:
@@ -335,14 +283,22 @@ def _checked(
     if written != program.outputs:
         raise CheckFailed(f"the ONNX outputs are {written}, expected {program.outputs}")
     data = _bytes(model)
-    try:
+    with _refusing("the ONNX file is not valid"):
         onnx.checker.check_model(data, full_check=True)
+    with _refusing("onnxruntime cannot run the ONNX file"):
         run = _runner(data, program, names)
-    except Exception as error:  # the checker, protobuf and the runtime raise kinds of their own
-        line = " ".join(str(error).split())[:300]
-        raise CheckFailed(f"the ONNX file is not valid: {line}") from error
     require_agreement(run, program.outputs, program, chosen, "the ONNX file")
     return data
+
+
+@contextlib.contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turns whatever the block raises into one line of `CheckFailed`."""
+    try:
+        yield
+    except Exception as error:  # checker, protobuf and runtime raise kinds of their own
+        line = " ".join(str(error).split())[:300]
+        raise CheckFailed(f"{what}: {line}") from error
 
 
 def _simplified(
@@ -354,9 +310,9 @@ def _simplified(
     import onnxsim
 
     try:
-        with _quiet():
+        with quiet():
             simpler, _ = onnxsim.simplify(model)
-        if not _better(simpler, model):
+        if not _better(simpler, model) or _signature(simpler) != _signature(model):
             return None
         return simpler, _checked(simpler, program, names, chosen)
     except Exception:  # whatever goes wrong in a foreign tool, the file at hand is the answer
@@ -368,6 +324,18 @@ def _better(new: onnx.ModelProto, old: onnx.ModelProto) -> bool:
     before = (len(old.graph.node), _weight(old))
     after = (len(new.graph.node), _weight(new))
     return after != before and all(a <= b for a, b in zip(after, before, strict=True))
+
+
+def _signature(model: onnx.ModelProto) -> list[tuple[str, int, list[int | str]]]:
+    """Name, type and dims of the inputs: a simplifier may not fix what is dynamic."""
+    return [
+        (
+            value.name,
+            value.type.tensor_type.elem_type,
+            [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim],
+        )
+        for value in model.graph.input
+    ]
 
 
 def _weight(model: onnx.ModelProto) -> int:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from igc.emit.literals import scalar
+from igc.emit.sizes import named_dims
 from igc.emit.static import StaticNetwork
 from igc.errors import BadInput
 from igc.files import atomic_write, check_writable_folder
@@ -102,9 +103,9 @@ def source_text(static: StaticNetwork) -> str:
 def _constants(static: StaticNetwork) -> Iterator[str]:
     program = static.to_program()
     yield "INPUTS = ("
-    for spec in program.inputs:
-        dims = ", ".join(scalar(d) for d in spec.dims)
-        yield f"    ({scalar(spec.name)}, ({dims}{',' if len(spec.dims) == 1 else ''})),"
+    for spec, named in zip(program.inputs, named_dims(program), strict=True):
+        dims = ", ".join(scalar(d) for d in named)
+        yield f"    ({scalar(spec.name)}, ({dims}{',' if len(named) == 1 else ''})),"
     yield ")"
     yield "EXAMPLE = ("
     for spec in program.inputs:
