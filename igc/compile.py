@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from igc.analysis.gates import refuse_open_questions
 from igc.capture import Example, capture
+from igc.checkpoint import check_gates
 from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
 from igc.graph import Program
@@ -67,6 +68,7 @@ def compile_program(
 ) -> tuple[Program, Record]:
     """The static program of a gated one, and the record of the passes."""
     record = Record()
+    check_gates(gated)
     refuse_open_questions(gated)
     return run_passes(gated, record, pipeline), record
 

@@ -254,6 +254,11 @@ def cast_dtype(dtype: torch.dtype, to: torch.dtype | None) -> torch.dtype:
     return to if to is not None and dtype.is_floating_point else dtype
 
 
+def retyped(args: Any, dtype: torch.dtype) -> Any:
+    """Arguments with every floating dtype in them replaced."""
+    return _retype(args, dtype, None)
+
+
 def _retype(args: Any, dtype: torch.dtype | None, device: torch.device | str | None) -> Any:
     def one(value: Any) -> Any:
         if isinstance(value, torch.dtype):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from igc.errors import Refused
+from igc.errors import BadInput, Refused
 from igc.graph import Program, args_of, layer_of
 
 THRESHOLDS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "round", "sign", "heaviside"})
@@ -32,7 +32,26 @@ def refuse_open_questions(program: Program) -> None:
             _refuse_random(node, target)
         if node.op == "placeholder" or any(n in varies for n in node.all_input_nodes):
             varies.add(node)
+    _refuse_nan(program, varies)
     _refuse_decisions(program, varies)
+
+
+def _refuse_nan(program: Program, varies: set[fx.Node]) -> None:
+    """Refuse a threshold of a constant that is not a number: neither open nor closed."""
+    for node in program.graph.nodes:
+        if node in varies or node.op != "call_function" or _op(node) not in THRESHOLDS:
+            continue
+        stack = list(node.all_input_nodes)
+        while stack:
+            operand = stack.pop()
+            stack.extend(operand.all_input_nodes)
+            if operand.op == "get_attr":
+                value = program.constants[str(operand.target)]
+                if value.dtype.is_floating_point and bool(torch.isnan(value).any()):
+                    raise BadInput(
+                        f"layer '{layer_of(node)}': its gate '{operand.target}' is NaN, neither "
+                        "open nor closed; train it again"
+                    )
 
 
 def _refuse_random(node: fx.Node, target: torch._ops.OpOverload) -> None:

@@ -209,6 +209,19 @@ def _output_types(
         yield name, _type(first[node].dtype), dims
 
 
+def _example_shapes(program: Program, names: Sequence[str]) -> dict[str, list[int]]:
+    """Concrete input shapes to count costs at: the example's, a dynamic batch being 1."""
+    return {
+        name: [
+            1 if axis == 0 and isinstance(dim, str) else size
+            for axis, (dim, size) in enumerate(
+                zip(spec.dims, spec.shape(program.sizes), strict=True)
+            )
+        ]
+        for name, spec in zip(names, program.inputs, strict=True)
+    }
+
+
 def _dress(
     model: onnx.ModelProto, program: Program, names: tuple[str, ...], extra: Mapping[str, str]
 ) -> None:
@@ -227,6 +240,7 @@ def _dress(
         "igc.tasks": _json(_tasks(program)),
         "igc.outputs": _json(list(program.outputs)),
         "igc.inputs": _json(shapes_),
+        "igc.input_shapes": _json(_example_shapes(program, names)),
     }
     digest = program.note.get("source_sha256") or program.note.get("compiled_from")
     if digest:

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from igc.analysis.shapes import Value, shapes
 from igc.errors import Refused
-from igc.graph import Origin, Program, copy_node, layer_of, mapped
+from igc.graph import Origin, Program, cast_to, copy_node, layer_of, mapped, retyped
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
+from igc.verifying.precise import decided
 
 LARGEST_GROWTH = 1 << 20  # elements that folding may add: an expanded constant is not folded
 # Ops that decide: what is computed from their results is a hard gate.
@@ -22,36 +24,47 @@ DECISIONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "round", "sign", "flo
 
 @dataclass(frozen=True)
 class FoldConstants:
-    """Every node whose operands are all constants becomes a constant."""
+    """Every node whose operands are all constants becomes a constant.
+
+    Decisions (a gate's threshold) are taken in the network's own precision, everything else is
+    computed in float64 and stays there where rounding it would lose something.
+    """
 
     name: str = "fold constants"
 
     def __call__(self, program: Program, record: Record) -> Program:
         """The folded program; the same object where there was nothing to fold."""
+        source = program
+        program = decided(program)
+        facts = shapes(program)
         pool = ConstantPool(program)
         build = Builder(pool)
         env: dict[fx.Node, Any] = {}
-        hard: set[str] = set()
+        hard = {name for name in program.constants if name not in source.constants}
         folded = False
         for node in program.graph.nodes:
             if node.op == "get_attr":
                 env[node] = build.attr(str(node.target), node.meta)
-            elif (value := _evaluate(node, env, pool, program)) is not None:
-                name, decided = _store(node, value, env, pool, hard)
-                if decided:
+            elif (value := _evaluate(node, env, pool, program.dtype, facts)) is not None:
+                name, is_hard = _store(node, value, env, pool, hard)
+                if is_hard:
                     hard.add(name)
                 env[node] = build.attr(name, node.meta)
                 folded = True
             else:
                 env[node] = copy_node(build.graph, node, env.__getitem__)
         if not folded:
-            return program
+            return source
         build.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
         return program.with_graph(build.graph, pool.values, pool.origins)
 
 
 def _evaluate(
-    node: fx.Node, env: dict[fx.Node, Any], pool: ConstantPool, program: Program
+    node: fx.Node,
+    env: dict[fx.Node, Any],
+    pool: ConstantPool,
+    dtype: torch.dtype,
+    facts: dict[fx.Node, Value],
 ) -> Tensor | None:
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return None
@@ -63,9 +76,9 @@ def _evaluate(
     elements = sum(pool.values[str(n.target)].numel() for n in operands)
 
     def look(operand: fx.Node) -> Tensor:
-        return pool.values[str(env[operand].target)]
+        return cast_to(pool.values[str(env[operand].target)], torch.float64)
 
-    args, kwargs = mapped((node.args, node.kwargs), look)
+    args, kwargs = retyped(mapped((node.args, node.kwargs), look), torch.float64)
     try:
         with torch.no_grad():
             value = node.target(*args, **kwargs)
@@ -74,25 +87,29 @@ def _evaluate(
         raise Refused(f"layer '{layer_of(node)}': constant {node.target} fails: {first}") from error
     if not isinstance(value, Tensor) or value.numel() > elements + LARGEST_GROWTH:
         return None
-    return value.contiguous()
+    own = facts[node].dtype
+    assert own is not None
+    narrow = value.to(own).contiguous()
+    exact = own != dtype or not own.is_floating_point or torch.equal(narrow.double(), value)
+    return narrow if exact else value.contiguous()
 
 
 def _store(
     node: fx.Node, value: Tensor, env: dict[fx.Node, Any], pool: ConstantPool, hard: set[str]
 ) -> tuple[str, bool]:
     parts = [str(env[n].target) for n in node.all_input_nodes]
-    decided = any(p in hard for p in parts) or str(node.target).split(".")[1] in DECISIONS
-    if decided:
+    is_hard = any(p in hard for p in parts) or str(node.target).split(".")[1] in DECISIONS
+    if is_hard:
         value = snap(value)
     base = max(parts, key=lambda p: pool.values[p].numel(), default="constant")
     for part in parts:  # a mask of ones changes nothing
         old = pool.values[part]
         if old.dtype == value.dtype and old.shape == value.shape and torch.equal(old, value):
-            return part, decided
+            return part, is_hard
     sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
     return pool.add(
         base, value, Origin(base.partition("~")[0], (), f"fold {node.target}", sources)
-    ), decided
+    ), is_hard
 
 
 def snap(value: Tensor) -> Tensor:
