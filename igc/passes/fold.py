@@ -53,7 +53,7 @@ class FoldConstants:
                 folded = True
             else:
                 env[node] = copy_node(build.graph, node, env.__getitem__)
-        if not folded:
+        if not folded and program is source:
             return source
         build.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
         return program.with_graph(build.graph, pool.values, pool.origins)
