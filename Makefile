@@ -24,13 +24,13 @@ demo: $(STAMP) ## compile the shipped gated network, verify it, report, predict 
 	@$(BIN)/igc demo $(ARGS)
 
 test: $(STAMP) ## run the fast tests (SLOW=1 or test-all: every test)
-	@$(BIN)/python -m pytest -q -n $(JOBS) $(if $(SLOW),,-m "not slow") $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(if $(SLOW),,-m "not slow") $(ARGS)
 
 test-all: $(STAMP) ## run every test, the slow ones too
-	@$(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
 fuzz: $(STAMP) ## run the property tests for long, with new random seeds
-	@IGC_HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -n $(JOBS) -m hypothesis $(ARGS)
+	@IGC_HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m hypothesis $(ARGS)
 
 bench: $(STAMP) ## measure gated against compiled against dense, side by side
 	@$(BIN)/python -m benchmarks.run $(ARGS)
