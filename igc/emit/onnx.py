@@ -21,12 +21,11 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from igc.analysis.shapes import other_sizes, shapes
 from igc.emit.agree import Sample, require_agreement, samples
 from igc.emit.by_torch import export_by_torch, quiet
 from igc.emit.lower import OnnxNode, Unsupported, lower
 from igc.emit.lower.graph import OnnxGraph, raw_bytes
-from igc.emit.sizes import named_dims, size_names
+from igc.emit.sizes import named_dims
 from igc.emit.static import StaticNetwork
 from igc.errors import BadInput, CheckFailed, LintError
 from igc.files import atomic_write, check_writable
@@ -161,7 +160,7 @@ def _direct(program: Program, names: tuple[str, ...]) -> onnx.ModelProto:
             helper.make_tensor_value_info(name, _type(spec.dtype), dims)
             for name, spec, dims in zip(names, program.inputs, named_dims(program), strict=True)
         ],
-        [helper.make_tensor_value_info(o, t, d) for o, t, d in _output_types(program, outputs)],
+        [helper.make_tensor_value_info(o.name, _type(o.dtype), o.dims) for o in outputs],
         _initialisers(graph),
     )
     return helper.make_model(
@@ -192,21 +191,6 @@ def _initialisers(graph: OnnxGraph) -> list[TensorProto]:
         proto.raw_data = bytes(raw_bytes(value))
         made.append(proto)
     return made
-
-
-def _output_types(
-    program: Program, names: tuple[str, ...]
-) -> Iterator[tuple[str, int, list[int | str | None]]]:
-    """Name, type and dims of each output; dims that follow an input's size carry its name."""
-    first, moved = shapes(program), other_sizes(program)
-    second = shapes(program, moved) if moved else first
-    telling = size_names(program)
-    for name, node in zip(names, program.output_nodes, strict=True):
-        dims: list[int | str | None] = []
-        for a, b in zip(first[node].dims, second[node].dims, strict=True):
-            same = [telling[s] for s, v in program.sizes.items() if (v, moved[s]) == (a, b)]
-            dims.append(a if a == b else same[0] if len(same) == 1 else None)
-        yield name, _type(first[node].dtype), dims
 
 
 def _example_shapes(program: Program, names: Sequence[str]) -> dict[str, list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -12,6 +13,7 @@ from igc.emit.lower import layers, pointwise, pooling, shaping
 from igc.emit.lower.context import Lowered, Lowering, Unsupported
 from igc.emit.lower.graph import OnnxGraph, OnnxNode
 from igc.emit.schema import is_size, operation
+from igc.emit.sizes import size_names
 from igc.graph import Program, layer_of
 
 __all__ = ["OnnxGraph", "OnnxNode", "Unsupported", "lower"]
@@ -24,20 +26,32 @@ RULES: Mapping[str, pointwise.Rule] = {
 }
 
 
-def lower(program: Program, inputs: tuple[str, ...]) -> tuple[OnnxGraph, tuple[str, ...]]:
-    """The ONNX graph of `program`, with the given input names, and the names of its outputs.
+@dataclass(frozen=True)
+class Result:
+    """An output: its name, dtype and dims (numbers, telling names of input sizes, or unknown)."""
 
-    Those are `program.outputs`, in order. Raises `Unsupported` where a call has no direct form;
-    the message names its layer and op.
+    name: str
+    dtype: torch.dtype
+    dims: list[int | str | None]
+
+
+def lower(program: Program, inputs: tuple[str, ...]) -> tuple[OnnxGraph, list[Result]]:
+    """The ONNX graph of `program`, with the given input names, and its outputs.
+
+    Those carry the names `program.outputs`, in order. Raises `Unsupported` where a call has no
+    direct form; the message names its layer and op.
     """
-    graph = OnnxGraph(taken={*inputs, *program.outputs})
-    at = Lowering(program, graph)
+    made = OnnxGraph(taken={*inputs, *program.outputs})
+    at = Lowering(program, made)
     for node, name in zip(program.placeholders, inputs, strict=True):
         at.bind_value(node, name)
     for node in program.graph.nodes:
         if node.op == "call_function" and not is_size(node):
             at.bind_value(node, _lower(at, node))
-    return _named(at, program)
+    graph = _named(at, program)
+    telling = size_names(program)
+    pairs = zip(program.outputs, program.output_nodes, strict=True)
+    return graph, [Result(name, at.dtype(n), at.dims(n, telling)) for name, n in pairs]
 
 
 def _lower(at: Lowering, node: fx.Node) -> Lowered:
@@ -57,7 +71,7 @@ def _lower(at: Lowering, node: fx.Node) -> Lowered:
         raise Unsupported(f"{where}: {reason}") from None
 
 
-def _named(at: Lowering, program: Program) -> tuple[OnnxGraph, tuple[str, ...]]:
+def _named(at: Lowering, program: Program) -> OnnxGraph:
     """Gives the values that are returned the names of the outputs."""
     graph = at.graph
     made = {name for node in graph.nodes for name in node.outputs}
@@ -80,4 +94,4 @@ def _named(at: Lowering, program: Program) -> tuple[OnnxGraph, tuple[str, ...]]:
     ]
     read = {i for n in nodes for i in n.inputs}
     kept = {k: v for k, v in graph.initialisers.items() if k in read}
-    return OnnxGraph(nodes, kept, graph.taken), program.outputs
+    return OnnxGraph(nodes, kept, graph.taken)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class Lowering:
     def __init__(self, program: Program, graph: OnnxGraph) -> None:
         self.program = program
         self.graph = graph
-        self._facts = [shapes(program), *_elsewhere(program)]
+        self._sizes, self._facts = _evaluated(program)
         self._values: dict[fx.Node, Lowered] = {}
         self._constants: dict[str, str] = {}
 
@@ -244,22 +244,41 @@ class Lowering:
             raise Unsupported("several sizes change at once")
         return self.shape(wanted)
 
+    def dims(self, node: fx.Node, names: Mapping[str, str]) -> list[int | str | None]:
+        """The dimensions of a tensor: numbers, names of the input sizes they equal, or None."""
+        found: list[int | str | None] = []
+        for axis in range(self.rank(node)):
+            seen = [facts[node].dims[axis] for facts in self._facts]
+            same = [names[s] for s in names if [sizes[s] for sizes in self._sizes] == seen]
+            found.append(seen[0] if len(set(seen)) == 1 else same[0] if len(same) == 1 else None)
+        return found
+
     def shape_of(self, node: fx.Node) -> str:
         """The shape of a tensor, constant where it is static."""
         known = self.static_shape(node)
         return self.graph.integers(known, "shape") if known else self.op("Shape", self(node))
 
 
-def _elsewhere(program: Program) -> list[dict[fx.Node, Value]]:
-    """The shapes with each dynamic size moved on its own; all at once where that is not valid."""
+def _evaluated(
+    program: Program,
+) -> tuple[list[dict[str, int]], list[dict[fx.Node, Value]]]:
+    """The shapes at the example's sizes and with each dynamic size moved on its own.
+
+    Where sizes are tied to each other in the network, all are moved at once besides.
+    """
     moved = other_sizes(program)
-    found: list[dict[fx.Node, Value]] = []
+    points, facts, tied = [program.sizes], [shapes(program)], False
     for name in program.sizes:
+        point = {**program.sizes, name: moved[name]}
         try:
-            found.append(shapes(program, {**program.sizes, name: moved[name]}))
-        except (RuntimeError, ValueError):  # sizes that are tied to each other in the network
-            return [shapes(program, moved), *found]
-    return found
+            facts.append(shapes(program, point))
+            points.append(point)
+        except (RuntimeError, ValueError):  # not valid on its own
+            tied = True
+    if tied:
+        facts.append(shapes(program, moved))
+        points.append(moved)
+    return points, facts
 
 
 def _lowest(value: Any) -> int:
