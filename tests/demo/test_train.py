@@ -42,17 +42,24 @@ def test_open_gates_are_counted_over_channels_not_layers() -> None:
     assert trainer.open_gates(net) == {"gender": 1.0, "tone": 1 - 8 / 172, "kind": 1.0}
 
 
+def test_settings_set_the_threads_and_restore_them_and_the_seed() -> None:
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    with trainer._settings(threads + 1):
+        assert torch.get_num_threads() == threads + 1
+        torch.manual_seed(1)
+        torch.rand(3)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.slow
 def test_training_writes_a_checkpoint_that_igc_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people, held_out = load()
     few = torch.arange(len(people)) % 8 == 0
     monkeypatch.setattr(trainer, "load", lambda: (people.where(few), held_out))
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    summary = trainer.train(tmp_path / "gated.pt", epochs=1, seed=3, progress=False)
-    assert torch.get_num_threads() == threads
-    assert torch.equal(torch.get_rng_state(), state)
-
+    summary = trainer.train(tmp_path / "gated.pt", epochs=1, seed=3, progress=False, threads=1)
     assert list(summary.accuracy) == METHODS
     assert all(set(values) == set(TASKS) for values in summary.accuracy.values())
     assert summary.size == (tmp_path / "gated.pt").stat().st_size
