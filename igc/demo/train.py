@@ -34,7 +34,7 @@ SEED = 0
 SPARSITY = 6.0  # lambda_s of equation 4
 TARGETS = {"gender": 0.4, "tone": 0.4, "kind": 0.4}  # tau_t of equation 4
 GATED_RATE = 0.05  # peak, for weights that are trained already
-# The paper's rate for the gates is 0.1. The thousand steps taken here are few: the gates start
+# The paper's rate for the gates is 0.1. The five hundred steps taken here are few: the gates start
 # nearer to the threshold and learn ten times as fast.
 ALPHA = 0.5
 GATE_RATE = 1.0
