@@ -218,6 +218,13 @@ def _program(
         dtype=_float_dtype(constants, inputs),
         gates=gates,
         mixes=mixes,
+        note={
+            "buffers": tuple(
+                str(s.target)
+                for s in signature.input_specs
+                if s.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+            )
+        },
     )
     for value in args_of(program.graph.output_node())[0]:
         if not isinstance(value, fx.Node):

@@ -45,7 +45,7 @@ def normalize(program: Program) -> Program:
         env[node] = (
             rewrite(graph, node, env, facts)
             if rewrite is not None
-            else copy_node(graph, node, env.__getitem__)
+            else _with_dtype(copy_node(graph, node, env.__getitem__), node, facts)
         )
     graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
     settled = settle_sizes(program.with_graph(graph, program.constants))
@@ -89,6 +89,21 @@ def _shuffle_groups(node: fx.Node, facts: dict[fx.Node, Value]) -> int | None:
         and order == [0, 2, 1, *range(3, len(parts))]
     )
     return parts[1] if whole else None
+
+
+def _with_dtype(new: fx.Node, node: fx.Node, facts: dict[fx.Node, Value]) -> fx.Node:
+    """A tensor made from nothing says its dtype, so that a run in another dtype can change it."""
+    target = new.target
+    made = isinstance(target, torch._ops.OpOverload) and not any(
+        facts[n].shape is not None for n in node.all_input_nodes
+    )
+    value = facts.get(node)
+    if made and value is not None and value.dtype is not None and value.dtype.is_floating_point:
+        assert isinstance(target, torch._ops.OpOverload)
+        named = any(a.name == "dtype" for a in target._schema.arguments)
+        if named and new.kwargs.get("dtype") is None:
+            new.kwargs = {**new.kwargs, "dtype": value.dtype}
+    return new
 
 
 def settle_sizes(program: Program) -> Program:

@@ -18,7 +18,6 @@ A gate is thereby recognised by what it computes, not by how it was spelled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +28,7 @@ from torch import fx
 from igc.analysis.known import known_channels
 from igc.analysis.numbering import Numbering
 from igc.ops import Facts
-from igc.ops.relations import Concat, Index, Opaque, Relation, Select, Take
+from igc.ops.relations import Concat, Index, Relation, Select, Take
 
 Values = NDArray[np.float64]
 MAX_TERMS = 96  # a form longer than this is cheaper to compute as written
@@ -280,11 +279,3 @@ def _whole(form: Form, known: Forms) -> bool:
     (piece,) = form.pieces
     size = known.facts.shape(piece.source)[form.axis]
     return size == len(piece.index) and bool((piece.index == np.arange(size)).all())
-
-
-def sources(form: Form) -> Iterable[fx.Node]:
-    """The nodes that a form reads."""
-    return (p.source for p in form.pieces)
-
-
-__all__ = ["Form", "Forms", "Opaque", "Piece", "forms", "own", "sources"]

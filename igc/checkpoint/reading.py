@@ -92,7 +92,15 @@ def read(path: str | os.PathLike[str]) -> Stored:
                 raise BadCheckpoint(f"it holds a tensor that nothing uses, {show(name)}")
     except BadCheckpoint as error:
         raise BadCheckpoint(f"cannot load {file}: {error}") from None
-    noted = {**program.note, "kind": payload["kind"], "source_sha256": sha256(file)}
+    # A static file names its buffers alone, a gated one everything that is in the state_dict.
+    unnamed = PARAMETER if payload["kind"] == "static" else BUFFER
+    stored = {name for name in tensors if state.get(name, unnamed) == BUFFER}
+    noted = {
+        **program.note,
+        **({"buffers": tuple(sorted(stored))} if stored else {}),
+        "kind": payload["kind"],
+        "source_sha256": sha256(file),
+    }
     return Stored(payload["kind"], replace(program, note=noted), tensors, state)
 
 

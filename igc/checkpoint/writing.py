@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from igc.capture import Example, capture
 from igc.checkpoint.reading import FORMAT, VERSION, check_gates, read_header
+from igc.emit.plan import is_trainable
 from igc.errors import BadCheckpoint, BadInput
 from igc.files import atomic_write
 from igc.graph import Program
@@ -48,7 +49,8 @@ def save(
             )
         program, kind = capture(net, known), "gated"
     if kind == "static":  # its layers are made anew from the program
-        _write(program, path, kind, {}, {})
+        loose = [n for n, t in program.constants.items() if not is_trainable(program, n, t)]
+        _write(program, path, kind, {}, dict.fromkeys(loose, BUFFER))
     else:
         _write(program, path, kind, _tensors_of(net), _state_of(net))
 
@@ -114,7 +116,7 @@ def _write(
 
 def _provenance(note: dict[str, Any], kind: Kind) -> dict[str, Any]:
     """The note as it is stored: a file's own hash cannot stand in it, that of its source can."""
-    kept = {k: v for k, v in note.items() if k not in ("kind", "source_sha256")}
+    kept = {k: v for k, v in note.items() if k not in ("kind", "source_sha256", "buffers")}
     if kind == "static" and note.get("kind") == "gated":
         kept["compiled_from"] = note["source_sha256"]
     return kept

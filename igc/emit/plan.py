@@ -68,7 +68,7 @@ def plan(program: Program) -> Plan:
     for constant, value in _read(program).items():
         if constant not in owned:
             attribute = names.new(constant)
-            loose[attribute] = Loose(constant, _trainable(program, constant, value))
+            loose[attribute] = Loose(constant, is_trainable(program, constant, value))
             where[constant] = attribute
     body = Body(program, names_of_layers, where)
     text = body.text()
@@ -125,11 +125,11 @@ def _path(node: fx.Node, constants: Iterable[str]) -> str:
     return known or first.rpartition(".")[0]
 
 
-def _trainable(program: Program, constant: str, value: Tensor) -> bool:
+def is_trainable(program: Program, constant: str, value: Tensor) -> bool:
     """Whether a loose constant is a weight: floating, and not made of the user's buffers alone."""
     if not value.dtype.is_floating_point:
         return False
     buffers = set(program.note.get("buffers", ()))
     origin = program.origins.get(constant)
     sources = {constant} if origin is None else {origin.source, *origin.parts} - {""}
-    return not sources <= buffers
+    return constant not in buffers and not sources <= buffers

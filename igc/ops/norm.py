@@ -7,7 +7,7 @@ import torch
 from torch import fx
 
 from igc.graph import args_of
-from igc.ops.facts import Facts, Rule, argument
+from igc.ops.facts import Facts, Rule
 from igc.ops.relations import Blocks, Follow, Opaque, Pointwise, Relation
 
 
@@ -73,5 +73,3 @@ RULES: dict[str, Rule] = {
     "aten.group_norm.default": group_norm,
     "aten.instance_norm.default": instance_norm,
 }
-
-__all__ = ["RULES", "argument"]

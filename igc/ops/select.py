@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.pointwise import written
-from igc.ops.relations import Pointwise, Relation, Select, Term
+from igc.ops.relations import Relation, Select, Term
 
 Number = Tensor | float
 
@@ -204,5 +204,3 @@ RULES: dict[str, Rule] = {
     **_each(addcmul, "addcmul", "default"),
     **_each(masked_fill, "masked_fill", "Scalar", "Tensor"),
 }
-
-__all__ = ["RULES", "Pointwise", "combination"]

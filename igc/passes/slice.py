@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import fx
 
-from igc.analysis.forms import Form, forms
+from igc.analysis.forms import forms
 from igc.analysis.liveness import (
     Liveness,
     Masks,
@@ -377,6 +377,3 @@ def _meta(node: fx.Node, kept: Masks) -> dict[str, Any]:
         elif not mask.all():
             now[axis] = [int(i) for i in numbers]
     return {"source": node.meta.get("source", node.name), "kept": now}
-
-
-__all__ = ["Form", "SliceChannels", "replace"]
