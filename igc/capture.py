@@ -20,6 +20,7 @@ from igc.functional import functionalized
 from igc.graph import SIZE_OPS, InputSpec, Program, args_of, mapped
 from igc.normalize import ASSERTIONS, REWRITES, normalize
 from igc.ops import TABLE
+from igc.structure import without_none
 
 Example = Tensor | Sequence[Tensor]
 
@@ -176,6 +177,7 @@ def _program(
     specs: list[InputSpec] = []
     sizes: dict[str, int] = {}
     names: dict[str, str] = {}
+    leaves: Sequence[Any] = ()
     known = {s.arg.name: s for s in signature.input_specs}
     feed = iter(inputs)
     for node in source.nodes:
@@ -193,7 +195,9 @@ def _program(
                 env[node] = graph.create_node("get_attr", target, name=node.name)
                 env[node].meta["layer"] = target.rpartition(".")[0]
         elif node.op == "output":
-            graph.output([env[n] if isinstance(n, fx.Node) else n for n in args_of(node)[0]])
+            leaves = args_of(node)[0]
+            _check_outputs(module, leaves)
+            graph.output([env[n] for n in leaves if n is not None])
         else:
             _check_target(node)
             new = graph.create_node(
@@ -212,8 +216,8 @@ def _program(
         graph=graph,
         constants=constants,
         inputs=tuple(specs),
-        outputs=_output_names(out_spec),
-        out_spec=out_spec,
+        outputs=_output_names(out_spec, leaves),
+        out_spec=without_none(out_spec, leaves),
         sizes=sizes,
         dtype=_float_dtype(constants, inputs),
         gates=gates,
@@ -226,10 +230,20 @@ def _program(
             )
         },
     )
-    for value in args_of(program.graph.output_node())[0]:
-        if not isinstance(value, fx.Node):
-            raise BadInput(f"an output is the constant {value!r}; outputs must be tensors")
     return _tidy(normalize(program))
+
+
+def _check_outputs(module: nn.Module, leaves: Sequence[Any]) -> None:
+    """Every output has to be a tensor or None, and one of them a tensor."""
+    for value in leaves:
+        if value is not None and not isinstance(value, fx.Node):
+            raise BadInput(
+                f"an output is the constant {value!r}; outputs must be tensors (or None)"
+            )
+    if all(value is None for value in leaves):
+        raise BadInput(
+            f"{type(module).__name__} returns no tensor; return at least one in evaluation mode"
+        )
 
 
 def _constant(exported: ExportedProgram, spec: Any) -> Tensor:
@@ -292,10 +306,13 @@ def _layer(node: fx.Node) -> str:
     return path.replace("L['self'].", "").replace("L['self']", "")
 
 
-def _output_names(spec: pytree.TreeSpec) -> tuple[str, ...]:
-    leaves = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+def _output_names(spec: pytree.TreeSpec, leaves: Sequence[Any]) -> tuple[str, ...]:
+    """Names of the leaves that are tensors, by their place in the structure."""
+    numbers = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     names: list[str] = []
-    for path, _ in pytree.tree_flatten_with_path(leaves)[0]:
+    for path, number in pytree.tree_flatten_with_path(numbers)[0]:
+        if leaves[number] is None:
+            continue
         parts = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
         names.append(
             ".".join(parts)

@@ -16,6 +16,13 @@ from igc.emit.names import Names
 from igc.emit.schema import bind, is_size, operation
 from igc.errors import BadInput
 from igc.graph import Program
+from igc.structure import is_named
+
+# What `net.py` defines beside the network: a namedtuple may not take its place.
+SOURCE_NAMES = frozenset({
+    "EXAMPLE", "INPUTS", "Net", "OUTPUTS", "Path", "WEIGHTS", "example_inputs", "load",
+    "load_file", "namedtuple", "nn", "tuple",
+})  # fmt: skip
 
 
 class Body:
@@ -35,6 +42,8 @@ class Body:
         self._layers = layers
         self._where = where
         self._names = Names({"self", "torch", "F", "OrderedDict", "float"})
+        #: The namedtuple types that the outputs come in, by their names in the text.
+        self.containers: dict[str, type[Any]] = {}
         self._text: dict[fx.Node, str] = {}
         self._last = _last_uses(program.graph)
         likes = (
@@ -93,7 +102,41 @@ class Body:
             self._text[v] if isinstance(v, fx.Node) else scalar(v)
             for v in self._program.graph.output_node().args[0]  # type: ignore[union-attr]
         ]
-        return _structure(pytree.tree_unflatten(values, self._program.out_spec))
+        return self._structure(pytree.tree_unflatten(values, self._program.out_spec))
+
+    def _structure(self, value: Any) -> str:
+        """Text of a nested tuple, list or dict whose leaves are texts already."""
+        if isinstance(value, str):
+            return value
+        if value is None:
+            return "None"
+        if type(value) is tuple:
+            inner = ", ".join(self._structure(v) for v in value)
+            return f"({inner},)" if len(value) == 1 else f"({inner})"
+        if type(value) is list:
+            return f"[{', '.join(self._structure(v) for v in value)}]"
+        if type(value) is dict:
+            pairs = ", ".join(f"{scalar(k)}: {self._structure(v)}" for k, v in value.items())
+            return "{" + pairs + "}"
+        if type(value) is OrderedDict:
+            pairs = ", ".join(f"({scalar(k)}, {self._structure(v)})" for k, v in value.items())
+            return f"OrderedDict([{pairs}])"
+        if is_named(value):
+            return f"{self._container(type(value))}({', '.join(map(self._structure, value))})"
+        raise BadInput(
+            f"the network returns a {type(value).__name__}; "
+            "let it return a tensor, tuple, namedtuple, list or dict of tensors"
+        )
+
+    def _container(self, kind: type[Any]) -> str:
+        """The name of a namedtuple type in the text."""
+        for name, known in self.containers.items():
+            if known is kind:
+                return name
+        taken = kind.__name__ in SOURCE_NAMES
+        name = self._names.new(kind.__name__ + "Tuple" * taken, default="Outputs")
+        self.containers[name] = kind
+        return name
 
 
 def _last_uses(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
@@ -116,25 +159,3 @@ def _local(node: fx.Node) -> str:
         return "size"
     layer = str(node.meta.get("layer") or "")
     return layer or node.name
-
-
-def _structure(value: Any) -> str:
-    """Text of a nested tuple, list or dict whose leaves are texts already."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return "None"
-    if type(value) is tuple:
-        inner = ", ".join(_structure(v) for v in value)
-        return f"({inner},)" if len(value) == 1 else f"({inner})"
-    if type(value) is list:
-        return f"[{', '.join(_structure(v) for v in value)}]"
-    if type(value) is dict:
-        return "{" + ", ".join(f"{scalar(k)}: {_structure(v)}" for k, v in value.items()) + "}"
-    if type(value) is OrderedDict:
-        pairs = ", ".join(f"({scalar(k)}, {_structure(v)})" for k, v in value.items())
-        return f"OrderedDict([{pairs}])"
-    raise BadInput(
-        f"the network returns a {type(value).__name__}; "
-        "let it return a tensor, tuple, list or dict of tensors"
-    )

@@ -25,13 +25,13 @@ PLAIN_TYPES = (torch.dtype, torch.layout, torch.memory_format)
 READS_FILES = frozenset({"from_file"})
 
 
-def check_forward(text: str, members: Iterable[str]) -> None:
+def check_forward(text: str, members: Iterable[str], containers: Iterable[str] = ()) -> None:
     """Raises `LintError` unless `text` is one `forward` of plain tensor expressions.
 
     Allowed are assignments to local names, `del` of them, one return, arithmetic, indexing,
     literals, and calls of `self.<member>`, of the `torch` and `F` functions and tensor methods
     that igc writes, and of `torch.ops.aten.*` (file readers excepted). No import, no other
-    attribute, no lambda, no comprehension, no other global name.
+    attribute, no lambda, no comprehension, no other global name but those of `containers`.
     """
     tree = ast.parse(text)
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
@@ -48,13 +48,14 @@ def check_forward(text: str, members: Iterable[str]) -> None:
             if len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name):
                 raise LintError(f"generated code assigns to {ast.unparse(node)!r}")
             local.add(node.targets[0].id)
-    if local & ROOTS:
+    roots = ROOTS | set(containers)
+    if local & roots:
         raise LintError("generated code shadows a global name")
     known = frozenset(members)
     for node in ast.walk(tree):
         if not isinstance(node, ALLOWED):
             raise LintError(f"generated code holds a {type(node).__name__}")
-        if isinstance(node, ast.Name) and node.id not in local | ROOTS:
+        if isinstance(node, ast.Name) and node.id not in local | roots:
             raise LintError(f"generated code names {node.id!r}")
         if isinstance(node, ast.Attribute) and not _allowed(node, known):
             raise LintError(f"generated code reads {ast.unparse(node)!r}")

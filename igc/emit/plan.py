@@ -38,7 +38,7 @@ class Plan:
 
     `layers` and `loose` map attribute names to parts, `calls` nodes to their layer; `where` maps
     each constant to its place, such as `trunk_conv1.weight`, and `shapes` to its shape. `forward`
-    is the text of the method.
+    is the text of the method; `containers` are the namedtuple types that it names.
     """
 
     program: Program
@@ -49,6 +49,7 @@ class Plan:
     shapes: Mapping[str, tuple[int, ...]]
     inputs: tuple[str, ...]
     forward: str
+    containers: Mapping[str, type[Any]]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
         """Plans are never changed: copies of a module share theirs."""
@@ -72,10 +73,11 @@ def plan(program: Program) -> Plan:
             where[constant] = attribute
     body = Body(program, names_of_layers, where)
     text = body.text()
-    check_forward(text, [*layers, *loose])
+    check_forward(text, [*layers, *loose], body.containers)
     skeleton = replace(program, constants={})
     sizes = {name: tuple(program.constants[name].shape) for name in where}
-    return Plan(skeleton, layers, names_of_layers, loose, where, sizes, body.inputs, text)
+    parts = (skeleton, layers, names_of_layers, loose, where, sizes, body.inputs, text)
+    return Plan(*parts, body.containers)
 
 
 def _read(program: Program) -> dict[str, Tensor]:

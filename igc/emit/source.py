@@ -93,9 +93,12 @@ def export_source(static: StaticNetwork, folder: str | os.PathLike[str]) -> None
 def source_text(static: StaticNetwork) -> str:
     """The text of `net.py`."""
     parts = [HEADER.format(version=__version__)]
-    if "OrderedDict" in static.source:
-        ordered = "from collections import OrderedDict\nfrom pathlib"
-        parts[0] = parts[0].replace("from pathlib", ordered)
+    containers = static.plan.containers
+    needed = ["OrderedDict"] if "OrderedDict" in static.source else []
+    needed += ["namedtuple"] if containers else []
+    if needed:
+        imports = f"from collections import {', '.join(needed)}\nfrom pathlib"
+        parts[0] = parts[0].replace("from pathlib", imports)
     parts += ["\n".join(_constants(static)), "", _class(static), FOOTER]
     return "\n".join(parts)
 
@@ -115,6 +118,9 @@ def _constants(static: StaticNetwork) -> Iterator[str]:
     for name in program.outputs:
         yield f"    {scalar(name)},"
     yield ")"
+    for name, kind in static.plan.containers.items():
+        fields = "".join(f"{scalar(field)}, " for field in kind._fields)
+        yield f"{name} = namedtuple({scalar(kind.__name__)}, ({fields.rstrip()}))"
 
 
 def _class(static: StaticNetwork) -> str:

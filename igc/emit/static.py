@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -25,7 +26,8 @@ _serial = count(1)
 class StaticNetwork(nn.Module):
     """The static network: ordinary `torch.nn` layers and a forward of ordinary tensor calls.
 
-    Inputs and outputs are those of the compiled network (a tensor, tuple, list or dict). It trains,
+    Inputs and outputs are those of the compiled network (a tensor, or a tuple,
+    namedtuple, list or dict of tensors and None). It trains,
     prints, copies, converts (`.double()`, `.half()`, `.to(...)`) and exports like any module;
     nothing in it depends on igc. `source` is the text of its forward.
     """
@@ -109,7 +111,9 @@ def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
     """
     typed = retype(tied(program), program.dtype if dtype is None else dtype)
     made = plan(typed)
-    kind = type("StaticNetwork", (StaticNetwork,), {"forward": compiled(made.forward)})
+    kind = type(
+        "StaticNetwork", (StaticNetwork,), {"forward": compiled(made.forward, made.containers)}
+    )
     static: StaticNetwork = kind()
     static.plan = made
     for name, layer in made.layers.items():
@@ -145,11 +149,12 @@ def retype(program: Program, dtype: torch.dtype) -> Program:
     return replace(program, graph=graph, constants=constants, inputs=inputs, dtype=dtype)
 
 
-def compiled(text: str) -> Any:
+def compiled(text: str, containers: Mapping[str, type[Any]]) -> Any:
     """The function that checked forward text defines; tracebacks show its lines."""
     name = f"<igc static network {next(_serial)}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     scope: dict[str, Any] = {"torch": torch, "F": F, "OrderedDict": OrderedDict}
+    scope.update(containers)
     exec(compile(text, name, "exec"), scope)  # the text passed emit.guard
     return scope["forward"]
 

@@ -19,9 +19,11 @@ from torch.utils import _pytree as pytree
 
 from igc.errors import BadCheckpoint, BadInput
 from igc.serialize.fields import integer, items, show, text
+from igc.structure import Absent, is_named, named
 
 MAX_DEPTH = 16
 MAX_LIST = 65536
+LEAF = object()  # what a tensor is while a structure is written; a None is a None
 
 DTYPES: dict[str, torch.dtype] = {
     str(d).removeprefix("torch."): d
@@ -129,16 +131,21 @@ def _choice(data: Any, table: Mapping[str, Any], where: str, what: str) -> Any:
 
 
 def encode_structure(spec: pytree.TreeSpec) -> Any:
-    """A pytree of dicts, lists and tuples as plain data, a leaf as None.
+    """A pytree of dicts, lists, tuples and namedtuples as plain data, a leaf as None.
 
     Raises `BadInput` for other containers: reading those back would need the user's code.
     """
-    return _encode_tree(pytree.tree_unflatten([None] * spec.num_leaves, spec))
+    return _encode_tree(pytree.tree_unflatten([LEAF] * spec.num_leaves, spec))
 
 
 def _encode_tree(tree: Any) -> Any:
-    if tree is None:
+    if tree is LEAF:
         return None
+    if tree is None:
+        return {"none": []}
+    if is_named(tree):
+        fields = [[f, _encode_tree(v)] for f, v in zip(tree._fields, tree, strict=True)]
+        return {"namedtuple": [type(tree).__name__, fields]}
     if type(tree) in (list, tuple):
         return {type(tree).__name__: [_encode_tree(v) for v in tree]}
     if type(tree) in (dict, OrderedDict):
@@ -149,13 +156,28 @@ def _encode_tree(tree: Any) -> Any:
         return {kind: [[k, _encode_tree(v)] for k, v in tree.items()]}
     raise BadInput(
         f"the network returns a {type(tree).__name__}, which cannot be stored; "
-        "return tensors in dicts, lists and tuples"
+        "return tensors in dicts, lists, tuples and namedtuples"
     )
 
 
 def decode_structure(data: Any, where: str) -> pytree.TreeSpec:
     """The pytree that `encode_structure` wrote."""
     return pytree.tree_structure(_decode_tree(data, where, 0))
+
+
+def _decode_named(parts: list[Any], where: str, depth: int) -> Any:
+    """A namedtuple of the stored name and fields: the user's own type needs the user's code."""
+    if len(parts) != 2:
+        raise BadCheckpoint(f"{where} holds {show(parts)}, expected a name and fields")
+    pairs = [items(part, where) for part in items(parts[1], where, MAX_LIST)]
+    if any(len(pair) != 2 for pair in pairs):
+        raise BadCheckpoint(f"{where} has a namedtuple whose fields are no pairs")
+    fields = tuple(text(pair[0], where) for pair in pairs)
+    try:
+        kind = named(text(parts[0], where), fields)
+    except ValueError as error:
+        raise BadCheckpoint(f"{where} names an impossible namedtuple: {error}") from None
+    return kind(*(_decode_tree(pair[1], where, depth + 1) for pair in pairs))
 
 
 def _decode_tree(data: Any, where: str, depth: int) -> Any:
@@ -167,6 +189,10 @@ def _decode_tree(data: Any, where: str, depth: int) -> Any:
         raise BadCheckpoint(f"{where} holds {show(data)}, which is no structure")
     ((kind, parts),) = data.items()
     parts = items(parts, where, MAX_LIST)
+    if kind == "none" and not parts:
+        return Absent()
+    if kind == "namedtuple":
+        return _decode_named(parts, where, depth)
     if kind in ("list", "tuple"):
         made = [_decode_tree(v, where, depth + 1) for v in parts]
         return made if kind == "list" else tuple(made)

@@ -76,7 +76,7 @@ class TorchSide:
                 return _tensors(execute(self.program, inputs, dtype=self.program.dtype))
         with evaluating(self.module), torch.no_grad():
             result = self.module(*(cast_to(x, self.dtype) for x in inputs))
-        return _tensors(pytree.tree_leaves(result))
+        return _tensors([v for v in pytree.tree_leaves(result) if v is not None])
 
     def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
         """The outputs computed in `dtype`: by the network itself where that is its precision."""
