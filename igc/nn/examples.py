@@ -21,7 +21,7 @@ class Examples:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.count = len(inputs)
         self.inputs = iter(inputs)
-        self.calling = False  # a leaf runs right now: the tracer must record nothing
+        self.calling = False  # igc itself runs or reads modules: the tracer must record nothing
 
     def evaluate(self, node: fx.Node, root: nn.Module) -> None:
         """Sets the value of `node`, whose inputs have theirs; raises what the op raises."""
@@ -32,7 +32,7 @@ class Examples:
         if node.op == "placeholder":
             return self._fake(next(self.inputs, node.args[0] if node.args else None))
         if node.op == "get_attr":
-            return self._fake(attribute(root, str(node.target)))
+            return self._fake(self._read(root, str(node.target)))
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda read: read.meta[VALUE])
         with self.mode, torch.no_grad():
             if node.op == "call_module":
@@ -43,6 +43,14 @@ class Examples:
 
     def _fake(self, value: Any) -> Any:
         return self.mode.from_tensor(value) if isinstance(value, Tensor) else value
+
+    def _read(self, root: nn.Module, path: str) -> Any:
+        """The attribute itself: while fx traces, `getattr` on a module would record it again."""
+        self.calling = True
+        try:
+            return attribute(root, path)
+        finally:
+            self.calling = False
 
     def _call(self, leaf: nn.Module, args: Any, kwargs: Any) -> Any:
         """Calls a leaf for its shapes alone, in evaluation: training may refuse a batch of one."""

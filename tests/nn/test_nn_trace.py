@@ -196,3 +196,32 @@ def test_buffers_constants_and_tied_weights() -> None:
     assert "branches.a.hidden" not in net.state_dict()
     net.load_single_task("a", Tied().state_dict())
     assert not unused_parameters(net.double(), x)
+
+
+def test_parameters_and_buffers_are_read_with_example_inputs_too() -> None:
+    class Scaled(Backbone):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.randn(4, 1, 1))
+            self.register_buffer("offset", torch.randn(4, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x) * self.scale + self.offset
+            return self.b(x) if x.shape[-1] % 2 == 0 else x
+
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    agrees_when_fresh(Scaled().eval(), x, example_inputs=(torch.ones(1, 3, 4, 4),))
+
+
+def test_a_backbone_on_the_meta_device_is_gated() -> None:
+    class Shifted(Backbone):
+        def __init__(self) -> None:
+            super().__init__()
+            self.offset = nn.Parameter(torch.zeros(4, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x) + self.offset)
+
+    with torch.device("meta"):
+        net = gate(Shifted(), heads("a"), at="layer")
+        assert net(torch.empty(2, 3, 4, 4))["a"].is_meta
