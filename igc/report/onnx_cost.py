@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -11,12 +12,17 @@ import onnx
 
 from igc.analysis.cost import ConstantCost, Cost, NodeCost
 from igc.analysis.demand import Route, demand
-from igc.errors import BadInput
+from igc.errors import BadInput, IgcError
 from igc.report.onnx_macs import FREE_DOMAINS, RULES, UNCOUNTED
 from igc.report.onnx_routes import onnx_routes
+from igc.verifying.onnx_guard import read_onnx
 
 Shape = tuple[int, ...]
 RUNNING = {"BatchNormalization": (3, 4)}
+UNCOUNTABLE = (
+    ArithmeticError, AssertionError, AttributeError, IgcError, LookupError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
 
 
 def onnx_cost(path: str, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Cost:
@@ -26,7 +32,7 @@ def onnx_cost(path: str, input_shapes: Mapping[str, Sequence[int]] | None = None
     `igc.input_shapes` entry of the file's metadata where igc wrote it. Raises `BadInput` where the
     file cannot be read, or a size is not known.
     """
-    model = _load(path)
+    model = read_onnx(path)
     fixed = _fix_inputs(model, input_shapes or {}, path)
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -47,18 +53,6 @@ def onnx_cost(path: str, input_shapes: Mapping[str, Sequence[int]] | None = None
         constants=_constants(graph, needed, outputs, layers),
         peak_bytes=_peak(graph, shapes, widths),
     )
-
-
-def _load(path: str) -> onnx.ModelProto:
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such file") from error
-    except Exception as error:  # protobuf raises several kinds, all meaning the same
-        raise BadInput(f"{path}: no ONNX file, or a damaged one: {_line(error)}") from error
-    if not model.graph.output:
-        raise BadInput(f"{path}: no ONNX file, or a damaged one: it has no outputs")
-    return model
 
 
 def _line(error: BaseException) -> str:
@@ -96,7 +90,7 @@ def _parse(text: str) -> dict[str, Shape]:
     try:
         found = json.loads(text or "{}")
         return {str(name): tuple(int(s) for s in sizes) for name, sizes in found.items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
 
 
@@ -110,7 +104,7 @@ def _shapes(graph: onnx.GraphProto) -> tuple[dict[str, Shape], dict[str, int]]:
             shapes[value.name] = tuple(d.dim_value for d in tensor.shape.dim)
             widths[value.name] = _width(tensor.elem_type)
     for node in graph.node:
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" and node.output:
             shapes[node.output[0]] = next((tuple(a.t.dims) for a in node.attribute), ())
     return shapes, widths
 
@@ -140,15 +134,17 @@ def _integers(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     kinds = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
     tensors = {i.name: i for i in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" and node.output:
             for attribute in node.attribute:
                 if attribute.name == "value":
                     tensors[node.output[0]] = attribute.t
-    return {
-        name: tuple(int(v) for v in onnx.numpy_helper.to_array(t).flatten())
-        for name, t in tensors.items()
-        if t.data_type in kinds and t.data_location != onnx.TensorProto.EXTERNAL
-    }
+    found = {}
+    for name, tensor in tensors.items():
+        if tensor.data_type in kinds and tensor.data_location != onnx.TensorProto.EXTERNAL:
+            with suppress(ValueError):  # fewer numbers than its dims say
+                values = onnx.numpy_helper.to_array(tensor)
+                found[name] = tuple(int(v) for v in values.flatten())
+    return found
 
 
 def _tasks(
@@ -186,7 +182,7 @@ def _node(
                 [shapes.get(n) for n in node.output],
                 {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
             )
-        except (TypeError, IndexError, KeyError):  # a shape that inference could not find
+        except UNCOUNTABLE:  # a shape that inference could not find, or a malformed node
             macs = None
     return NodeCost(_name(node), node.op_type, layer, macs, tasks)
 
@@ -203,7 +199,7 @@ def _constants(
             readers.setdefault(name, []).append((node, i))
     tensors: list[tuple[str, Any]] = [(i.name, i) for i in graph.initializer]
     for node in graph.node:
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" and node.output:
             tensors += [(node.output[0], a.t) for a in node.attribute if a.name == "value"]
     found = []
     for name, tensor in tensors:

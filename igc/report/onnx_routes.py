@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import onnx
@@ -10,6 +11,7 @@ import onnx
 from igc.analysis.demand import Route
 
 Shape = tuple[int, ...]
+LONGEST = 1 << 20  # of the axes along which single positions are followed
 
 _ELEMENTWISE = """Relu Sigmoid Tanh Clip LeakyRelu PRelu Elu Selu Gelu Erf HardSwish HardSigmoid
     Mish Softplus Softsign ThresholdedRelu Celu Identity Cast Neg Abs Exp Log Sqrt Reciprocal Pow
@@ -31,8 +33,11 @@ def onnx_routes(
     `integers` are the values of constant integer tensors (indices, axes, starts).
     """
     inputs = [name for name in node.input if name]
-    known = all(n in shapes for n in (*inputs[:1], node.output[0]))
-    special = _special(node, inputs, shapes, integers) if known and inputs else []
+    known = all(n in shapes for n in (*inputs[:1], *node.output[:1])) and bool(node.output)
+    special: list[Route[str]] = []
+    if known and inputs and max(shapes[inputs[0]], default=0) <= LONGEST:
+        with suppress(KeyError, IndexError, ValueError, TypeError, ZeroDivisionError):
+            special = _special(node, inputs, shapes, integers)  # a malformed node moves anything
     reached = {route.operand for route in special}
     return special + [Route(n) for n in inputs if n not in reached]
 
@@ -73,6 +78,8 @@ def _special(
 def _concat(inputs: list[str], axis: int, shapes: Mapping[str, Shape]) -> list[Route[str]]:
     routes: list[Route[str]] = []
     total, start = sum(shapes[n][axis] for n in inputs), 0
+    if total > LONGEST:
+        return []
     for name in inputs:
         size = shapes[name][axis]
         index = (*[-1] * start, *range(size), *[-1] * (total - start - size))

@@ -69,10 +69,15 @@ def text(data: Any, where: str) -> str:
         raise BadCheckpoint(f"{where} is {show(data)}, expected text")
     if len(data) > MAX_TEXT:
         raise BadCheckpoint(f"{where} holds a name of {len(data)} characters, at most {MAX_TEXT}")
-    plain = data.isascii() and data.isprintable()
-    if not plain and any(unicodedata.category(c) in _UNCLEAN for c in data):
+    if not is_clean(data):
         raise BadCheckpoint(f"{where} holds a name with unprintable characters: {show(data)}")
     return data
+
+
+def is_clean(data: str) -> bool:
+    """Whether the text can be shown on a line of its own: no control characters, no surrogates."""
+    plain = data.isascii() and data.isprintable()
+    return plain or not any(unicodedata.category(c) in _UNCLEAN for c in data)
 
 
 def name(data: Any, where: str) -> str:
