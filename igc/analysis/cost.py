@@ -16,10 +16,11 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from igc.analysis.demand import demand
+from igc.analysis.layers import layers, owner
 from igc.analysis.routes import routes_of
 from igc.analysis.shapes import Value, shapes
 from igc.cost import op_macs
-from igc.graph import Program, cast_dtype, layer_of
+from igc.graph import Program, cast_dtype
 from igc.ops.facts import Facts
 
 Tasks = tuple[str, ...]
@@ -143,15 +144,16 @@ def cost(program: Program) -> Cost:
     sizes = single(program)
     facts = shapes(program, sizes)
     needed = reaches(program)
+    layer = {n: found or n.name for n, found in layers(program).items()}
     return Cost(
         input_shapes=tuple(spec.shape(sizes) for spec in program.inputs),
         outputs=program.outputs,
         nodes=tuple(
-            _node(node, facts, needed[node])
+            _node(node, facts, layer[node], needed[node])
             for node in program.graph.nodes
             if node.op == "call_function"
         ),
-        constants=_constants(program, needed),
+        constants=_constants(program, layer, needed),
         peak_bytes=peak_bytes(program, facts),
     )
 
@@ -170,12 +172,12 @@ def reaches(program: Program) -> dict[fx.Node, Tasks]:
     return {n: tuple(program.outputs[i] for i in sorted(found[n])) for n in order}
 
 
-def _node(node: fx.Node, facts: dict[fx.Node, Value], tasks: Tasks) -> NodeCost:
+def _node(node: fx.Node, facts: dict[fx.Node, Value], layer: str, tasks: Tasks) -> NodeCost:
     args = pytree.tree_map(lambda a: facts[a] if isinstance(a, fx.Node) else a, _positional(node))
     value = facts[node]
     result: Any = value.many or (() if value.shape is None else value)
     macs = op_macs(node.target, args, result)
-    return NodeCost(node.name, str(node.target), layer_of(node), macs, tasks)
+    return NodeCost(node.name, str(node.target), layer, macs, tasks)
 
 
 def _positional(node: fx.Node) -> list[Any]:
@@ -188,7 +190,9 @@ def _positional(node: fx.Node) -> list[Any]:
     return found
 
 
-def _constants(program: Program, needed: dict[fx.Node, Tasks]) -> tuple[ConstantCost, ...]:
+def _constants(
+    program: Program, layer: dict[fx.Node, str], needed: dict[fx.Node, Tasks]
+) -> tuple[ConstantCost, ...]:
     readers: dict[str, list[fx.Node]] = {}
     for node in program.graph.nodes:
         if node.op == "get_attr":
@@ -202,7 +206,7 @@ def _constants(program: Program, needed: dict[fx.Node, Tasks]) -> tuple[Constant
         found.append(
             ConstantCost(
                 name=name,
-                layer=layer_of(users[0]) if users else name.rpartition(".")[0] or name,
+                layer=layer[users[0]] if users else owner(name) or name,
                 elements=value.numel(),
                 bytes=value.numel() * width,
                 parameter=value.is_floating_point() and not _all_running(nodes),

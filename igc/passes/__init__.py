@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from igc.analysis.layers import remember
 from igc.analysis.shapes import other_sizes, shapes
 from igc.errors import LintError
 from igc.graph import Program
@@ -50,6 +51,7 @@ def run_passes(
     stop_after: str | None = None,
 ) -> Program:
     """The program after all passes; each result is linted, recorded and shown to `after`."""
+    remember(program)
     for each in pipeline:
         started = time.perf_counter()
         result = each(program, record)

@@ -150,7 +150,7 @@ def _reference(given: Program, *, opened: bool) -> Column:
 
 def _opaque(row: dict[str, Any], compiled: Cost) -> dict[str, Any]:
     """An opaque op and what it costs in the static network: None where igc does not know."""
-    same = [n for n in compiled.nodes if n.layer == row["layer"] and n.op == row["op"]]
+    same = [n for n in compiled.nodes if row["layer"] in (n.layer, n.name) and n.op == row["op"]]
     known = [n.macs for n in same if n.macs is not None]
     return {
         "layer": row["layer"],
