@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from igc.errors import CheckFailed
+from igc.errors import BadInput, CheckFailed, IgcError
 from igc.graph import InputSpec, Program, execute
 
 Runner = Callable[[Mapping[str, Tensor]], Sequence[Tensor]]
@@ -40,14 +40,25 @@ def samples(program: Program) -> list[Sample]:
     errors: list[float] = []
     for sizes in points:
         inputs = tuple(_random(spec, sizes, generator) for spec in program.inputs)
-        with torch.no_grad():
-            own = execute(program, inputs)
-            if not errors:
-                exact = execute(program, inputs, dtype=torch.float64)
-                errors = [_error(a, b) for a, b in zip(own, exact, strict=True)]
+        own = _run(program, inputs, None)
+        if not errors:
+            exact = _run(program, inputs, torch.float64)
+            errors = [_error(a, b) for a, b in zip(own, exact, strict=True)]
         bounds = tuple(_bound(v, e) for v, e in zip(own, errors, strict=True))
         found.append(Sample(inputs, tuple(own), bounds))
     return found
+
+
+def _run(program: Program, inputs: Sequence[Tensor], dtype: torch.dtype | None) -> list[Tensor]:
+    """The outputs; `BadInput` where the network does not run (operands of two types, say)."""
+    try:
+        with torch.no_grad():
+            return list(execute(program, inputs, dtype=dtype))
+    except IgcError:
+        raise
+    except Exception as error:  # torch raises many kinds
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise BadInput(f"the network does not run: {reason}") from error
 
 
 def _random(spec: InputSpec, sizes: dict[str, int], generator: torch.Generator) -> Tensor:
@@ -90,8 +101,8 @@ def disagreement(run: Runner, names: Sequence[str], program: Program, sample: Sa
         if not want.numel():
             continue
         error = (got.double() - want.double()).abs()
-        same = torch.where(got.isnan() & want.isnan(), torch.zeros_like(error), error)
-        worst = same.nan_to_num(nan=torch.inf).max().item()
+        alike = (got == want) | (got.isnan() & want.isnan())  # infinities have no difference
+        worst = error.masked_fill(alike, 0.0).nan_to_num(nan=torch.inf).max().item()
         if not worst <= bound:
             return f"output '{name}' differs by {worst:.3g}, allowed {bound:.3g}"
     return None
