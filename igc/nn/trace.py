@@ -20,6 +20,7 @@ from torch import fx, nn
 
 from igc.errors import BadInput
 from igc.nn.examples import VALUE, Examples
+from igc.nn.factories import traced_factories
 
 PATH = "igc_path"  # node.meta: path of the module in whose forward the op or the call stands
 
@@ -48,7 +49,8 @@ def trace(
     """
     tracer = _Tracer(example_inputs, leaves)
     try:
-        graph = tracer.trace(root)
+        with traced_factories():
+            graph = tracer.trace(root)
     except BadInput:
         raise
     except Exception as error:  # whatever the user's forward raises when it meets a proxy

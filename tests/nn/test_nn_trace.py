@@ -225,3 +225,19 @@ def test_a_backbone_on_the_meta_device_is_gated() -> None:
     with torch.device("meta"):
         net = gate(Shifted(), heads("a"), at="layer")
         assert net(torch.empty(2, 3, 4, 4))["a"].is_meta
+
+
+def test_tensors_made_with_traced_sizes() -> None:
+    class Positions(Backbone):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            rows = torch.arange(x.shape[2], dtype=x.dtype)[:, None]
+            return self.b(x + rows * torch.full((x.shape[0], 1, 1, 1), 0.5, dtype=x.dtype))
+
+    made = torch.arange
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    for options in ({}, {"example_inputs": (torch.ones(1, 3, 4, 4),)}):
+        agrees_when_fresh(Positions().eval(), x, **options)
+        net = gate(Positions(), heads("a"), at="layer", **options).double().eval()
+        assert net(torch.randn(5, 3, 6, 4, dtype=torch.float64))["a"].shape[:1] == (5,)
+    assert torch.arange is made

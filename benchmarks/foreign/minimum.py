@@ -1,0 +1,62 @@
+"""Is the static network as small as the gradient says? Weights of convolutions and linear layers.
+
+A kernel element is needed iff its gradient is non-zero (`igc.testing.oracle`). On small pictures
+the taps at a kernel's border may never meet a pixel, so elements are counted per pair of output
+and input channel: a pair is needed iff any of its taps is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, fx, nn
+
+from igc.graph import Program
+from igc.nn.network import GatedNetwork
+from igc.testing.oracle import needed_elements
+
+LAYERS = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
+    nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.MultiheadAttention,
+)  # fmt: skip
+CONTRACTIONS = ("aten.conv", "aten.linear", "aten.mm", "aten.matmul", "aten.addmm", "aten.bmm")
+
+
+def needed(net: GatedNetwork, backbone: nn.Module, inputs: tuple[Tensor, ...], draws: int) -> int:
+    """How many elements of the layers' weights the gated network needs."""
+    own = {
+        name
+        for path, module in backbone.named_modules()
+        if isinstance(module, LAYERS)
+        for name in (f"{path}.weight", f"{path}.in_proj_weight")
+    }
+    masks = needed_elements(net, inputs, draws=draws)
+    counted = 0
+    for name, mask in masks.items():
+        kind, _, path = name.partition(".")
+        if kind == "branches" and path.partition(".")[2] not in own:
+            continue
+        taps = mask[0, 0].numel() if mask.ndim > 2 else 1
+        counted += int(mask.flatten(2).any(2).sum()) * taps if mask.ndim > 2 else int(mask.sum())
+    return counted
+
+
+def held(program: Program) -> int:
+    """How many elements the constant weights of the program's contractions have, each once."""
+    found = {name for node in program.graph.nodes for name in _weights(node)}
+    return sum(program.constants[name].numel() for name in found)
+
+
+def _weights(node: fx.Node) -> Iterator[str]:
+    if node.op != "call_function" or not str(node.target).startswith(CONTRACTIONS):
+        return
+    last = 3 if str(node.target).startswith("aten.addmm") else 2
+    for operand in node.args[:last]:
+        # A weight may be moved about (transposed, reshaped) before it is read.
+        while isinstance(operand, fx.Node) and operand.op == "call_function":
+            readable = operand.all_input_nodes
+            if len(readable) != 1:
+                break
+            operand = readable[0]
+        if isinstance(operand, fx.Node) and operand.op == "get_attr":
+            yield str(operand.target)

@@ -1,0 +1,63 @@
+"""Results as a verdict each, and as a Markdown table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+Found = Mapping[str, Any]
+
+
+def verdict(found: Found) -> str:
+    """One of: works and minimal; works, ... (what is kept, or not judged); refused; wrong."""
+    error = found.get("error", "")
+    if found.get("stage") == "agree" and error.startswith("AssertionError"):
+        return f"wrong: {error}"
+    if error:
+        return f"refused: {error} (at {found.get('stage', 'start')})"
+    if found.get("failures"):
+        return f"wrong: {found['failures'][0]}"
+    notes = []
+    opaque = sorted({r["op"] for r in found["remarks"] if r["kind"] == "opaque"})
+    if opaque:
+        notes.append(f"opaque ops: {', '.join(opaque)}")
+    if "needed" not in found:
+        notes.append("minimum not judged")
+    elif found["held"] > found["needed"]:
+        share = 100 * (found["held"] / max(found["needed"], 1) - 1)
+        notes.append(f"{share:.2g} % over the minimum")
+    if found.get("route") not in (None, "direct"):
+        notes.append(f"ONNX by torch: {found['reason']}")
+    return f"works, {'; '.join(notes)}" if notes else "works and minimal"
+
+
+def kind(found: Found) -> str:
+    """The verdict without its particulars."""
+    return verdict(found).partition(":")[0].partition(",")[0]
+
+
+def markdown(results: Mapping[str, Found]) -> str:
+    """Counts, then one row per network and kind of gating."""
+    rows = [results[key] for key in sorted(results)]
+    lines = ["# Third-party networks", ""]
+    for count_of, count in Counter(kind(f) for f in rows).most_common():
+        lines.append(f"- {count_of}: {count}")
+    lines += [
+        "",
+        "| network | gates at | picture | points | weights needed | held | error | verdict |",
+    ]
+    lines.append("|---|---|---:|---:|---:|---:|---:|---|")
+    for f in rows:
+        cells = [
+            f["key"] + (f" ({f['note']})" if f["note"] else ""),
+            f["at"],
+            f.get("size", ""),
+            f.get("points", ""),
+            f.get("needed", ""),
+            f.get("held", ""),
+            f"{f['error64']:.0e}" if "error64" in f else "",
+            verdict(f).replace("|", "\\|"),
+        ]
+        lines.append("| " + " | ".join(str(c) for c in cells) + " |")
+    return "\n".join(lines) + "\n"
