@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -32,6 +32,10 @@ Inputs = Sequence[Tensor] | InputsFn
 
 GATE_NAMES = ("alpha", "beta")
 SCALES = (1.0, 3.0, 0.3)
+LAYERS = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
+    nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
 
 
 def draw_inputs(
@@ -76,23 +80,23 @@ def needed_elements(
     draws: int = 6,
     seed: int = 0,
     exclude: Sequence[str] = GATE_NAMES,
-    min_ndim: int = 2,
+    vectors: bool = False,
     dead_zones: bool = False,
 ) -> dict[str, Tensor]:
     """Which elements of each kernel have a non-zero gradient for some input: name -> bool mask.
 
-    Kernels are all floating parameters with at least `min_ndim` axes, except gates and mixes
-    (`exclude` lists parts of their names). `inputs` is an example to draw normal inputs like, or a
-    function of a generator that returns inputs. With `dead_zones` the activations are left as they
-    are, and an element behind a ReLU that no draw switched on counts as not needed; without, see
-    `igc.testing.dead_zones`.
+    Kernels are those of `kernels_of`; `vectors` takes every floating parameter that is no gate or
+    mix (`exclude` lists parts of their names). `inputs` is an example to draw normal inputs like,
+    or a function of a generator that returns inputs. With `dead_zones` the activations are left as
+    they are, and an element behind a ReLU that no draw switched on counts as not needed; without,
+    see `igc.testing.dead_zones`.
     """
     net = in_double(module)
-    kernels = {
-        name: p
-        for name, p in net.named_parameters()
-        if p.ndim >= min_ndim and p.is_floating_point() and not is_gate(name, exclude)
-    }
+    if vectors:
+        chosen = ((n, p) for n, p in net.named_parameters() if not is_gate(n, exclude))
+    else:
+        chosen = _kernels(net, exclude)
+    kernels = {name: p for name, p in chosen if p.is_floating_point()}
     for name, p in net.named_parameters():
         p.requires_grad_(name in kernels)
     generator = torch.Generator().manual_seed(seed)
@@ -129,27 +133,32 @@ def kernels_of(module: nn.Module, exclude: Sequence[str] = GATE_NAMES) -> dict[s
     """The kernels a network holds, by name, each shared tensor once.
 
     These are the weights of its convolutions and linear layers, and every other floating parameter
-    that is a matrix or spans two axes or more (a vector viewed as 1 x C x 1 x 1 does not), gates
-    and mixes excepted.
+    that is a matrix or spans two axes or more, gates and mixes excepted. A vector viewed as
+    1 x C x 1 x 1 does not span two, nor does a class token of 1 x 1 x C: they are added to
+    features, as biases are, and whoever counts them has to count them on both sides.
     """
-    layers = tuple(
-        getattr(nn, f"{kind}{d}d") for kind in ("Conv", "ConvTranspose") for d in (1, 2, 3)
-    )
     found: dict[str, Tensor] = {}
     seen: set[tuple[int, int]] = set()
-    for prefix, sub in module.named_modules():
-        own = dict(sub.named_parameters(recurse=False))
-        for short, p in own.items():
-            name = f"{prefix}.{short}" if prefix else short
-            layer = isinstance(sub, (*layers, nn.Linear)) and short == "weight"
-            spans = p.ndim == 2 or sum(n > 1 for n in p.shape) >= 2
-            if not layer and (not spans or not p.is_floating_point() or is_gate(name, exclude)):
-                continue
-            key = (p.data_ptr(), p.numel())
-            if p.numel() and key not in seen:
-                seen.add(key)
-                found[name] = p
+    for name, p in _kernels(module, exclude):
+        key = (p.data_ptr(), p.numel())
+        if p.numel() and key not in seen:
+            seen.add(key)
+            found[name] = p
     return found
+
+
+def _kernels(module: nn.Module, exclude: Sequence[str]) -> Iterator[tuple[str, nn.Parameter]]:
+    """Name and parameter of every kernel, as `kernels_of` defines them; each parameter once."""
+    met: set[int] = set()
+    for prefix, sub in module.named_modules():
+        for short, p in sub.named_parameters(recurse=False):
+            name = f"{prefix}.{short}" if prefix else short
+            layer = isinstance(sub, LAYERS) and short == "weight"
+            spans = p.ndim == 2 or sum(n > 1 for n in p.shape) >= 2
+            free = spans and p.is_floating_point() and not is_gate(name, exclude)
+            if (layer or free) and id(p) not in met:
+                met.add(id(p))
+                yield name, p
 
 
 def kernel_elements(module: nn.Module, exclude: Sequence[str] = GATE_NAMES) -> int:

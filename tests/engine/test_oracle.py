@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import igc
+from igc.models.vit import ViT
 from igc.testing import (
     architecture,
     assert_equal,
@@ -75,7 +77,7 @@ def test_needed_equals_the_hand_count() -> None:
 
 
 def test_vectors_are_counted_apart() -> None:
-    needed = needed_elements(Gated(), X, min_ndim=1)
+    needed = needed_elements(Gated(), X, vectors=True)
     assert torch.equal(needed["own_a.bias"], OPEN)
     assert not needed["own_b.bias"].any()
 
@@ -121,6 +123,34 @@ def test_a_shared_kernel_counts_once() -> None:
     tied = nn.Linear(3, 3)
     tied.weight = layer.weight
     assert kernel_elements(nn.Sequential(layer, layer, tied)) == 9
+
+
+class Classifier(nn.Linear):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens[:, 0])
+
+
+def test_a_class_token_is_no_kernel_on_either_side() -> None:
+    """1 x 1 x 8 has three axes and spans one: it is added to features, as a bias is.
+
+    Counting what is needed by the number of axes, and what is held by the axes spanned, makes the
+    static network look 8 elements short for every token it keeps.
+    """
+    torch.manual_seed(0)
+    backbone = ViT(8, 1, 2, image=(8, 8), patch=4)
+    net = igc.gate(backbone, {"a": Classifier(8, 3), "b": Classifier(8, 2)}, at="layer").eval()
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if "alpha" in name or "cls_token" in name:
+                p.normal_()
+    x = torch.randn(1, 3, 8, 8)
+    static = igc.compile(net, x)
+    kept = [p for n, p in static.named_parameters() if "cls_token" in n]
+    assert sum(p.numel() for p in kept) == 3 * 8
+    assert not any("cls_token" in n for n in needed_elements(net, (x,)))
+    assert_minimal(net, static, (x,))
+    vectors = needed_elements(net, (x,), vectors=True)
+    assert sum(int(m.sum()) for n, m in vectors.items() if "cls_token" in n) == 3 * 8
 
 
 def test_the_minimum_is_accepted() -> None:
