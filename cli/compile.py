@@ -107,20 +107,24 @@ def command(
     checks: dict[str, Check] = {}
     with only_results_on_stdout():
         import igc
+        from igc.compile import compilation
 
         names = None if tasks is None else tasks.names
         reference = load_network(checkpoint, model)
-        static = igc.compile(reference, inputs, tasks=names)
+        made = compilation(reference, inputs, tasks=names)
+        static = made.static
+        if not no_verify:  # this shows that the structure is right, `prove` that the file is
+            check = igc.verify(reference, made, tasks=names)
+            checks["static"] = replace(
+                check, reference=str(checkpoint), candidate="the static network"
+            )
+        del made  # its program holds folded weights in float64
 
         def prove(model_file: Path) -> dict[str, Any]:
-            # The first shows that the structure is right, the second that the file is.
-            for name, candidate, shown in (
-                ("static", static, "the static network"),
-                ("onnx", model_file, str(out)),  # model_file is a temporary file
-            ):
-                check = igc.verify(reference, candidate, tasks=names)
-                checks[name] = replace(check, reference=str(checkpoint), candidate=shown)
-            if not all(checks.values()):
+            check = igc.verify(reference, model_file, tasks=names)
+            # model_file is a temporary file
+            checks["onnx"] = replace(check, reference=str(checkpoint), candidate=str(out))
+            if not check:
                 raise _Disproved
             return {"passed": True, **{name: _ways(check) for name, check in checks.items()}}
 
@@ -130,6 +134,8 @@ def command(
             return replace(made, network=checkpoint.name)
 
         with contextlib.suppress(_Disproved):
+            if not all(checks.values()):
+                raise _Disproved
             found = _write(targets, static, costs, None if no_verify else prove)
     passed = all(checks.values())
     outcome: dict[str, Any] = {

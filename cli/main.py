@@ -18,8 +18,11 @@ import typer
 
 from . import compile, demo, explain, inspect, report, verify
 from .common import debugging
+from .limits import bound_memory
 
 BAD, DEFECT, INTERRUPTED, TERMINATED = 2, 3, 130, 143
+# What torch and onnxruntime say where Python would raise a MemoryError.
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory: you tried", "std::bad_alloc")
 
 app = typer.Typer(
     add_completion=False,
@@ -68,7 +71,13 @@ def top(
 
 def main() -> NoReturn:
     """Runs the command line of this process and exits with its code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    from igc.memory import return_large_blocks
+
+    for ending in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, ending):
+            signal.signal(getattr(signal, ending), _terminate)
+    bound_memory()
+    return_large_blocks()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -87,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
         message, code = _explain(error)
         if debugging():
             traceback.print_exc()
-        print("igc: " + " ".join(message.split()), file=sys.stderr)
+        print("igc: " + _on_one_line(message), file=sys.stderr)
     if code == INTERRUPTED:
         print("igc: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
@@ -104,16 +113,23 @@ def _explain(error: Exception) -> tuple[str, int]:
     code = getattr(error, "exit_code", None)  # igc.errors.IgcError, without importing igc
     if isinstance(code, int) and code != DEFECT:
         return str(error), code
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {(error.strerror or str(error)).lower()}", BAD
-    if isinstance(error, MemoryError):
-        return "not enough memory; try a smaller --input", BAD
+    if isinstance(error, OSError) and (error.filename is not None or error.errno):
+        place = "" if error.filename is None else f"{error.filename}: "
+        return f"{place}{(error.strerror or str(error)).lower()}", BAD
+    if isinstance(error, MemoryError) or any(said in str(error) for said in OUT_OF_MEMORY):
+        return "not enough memory for this network; try a smaller --input", BAD
     return (
         f"internal error: {type(error).__name__}: {error} "
         "(this is a defect in igc: please report it with the output of IGC_DEBUG=1)"
     ), DEFECT
 
 
+def _on_one_line(message: str) -> str:
+    """The message without line breaks and without what a terminal would obey."""
+    flat = " ".join(message.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in flat)
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Turns SIGTERM into an exception, so that temporary files are removed on the way out."""
+    """Turns a signal into an exception, so that temporary files are removed on the way out."""
     raise SystemExit(TERMINATED)

@@ -1,4 +1,4 @@
-"""A static network as an ONNX file: the only file of `igc.emit` that knows the onnx package.
+"""A static network as an ONNX file: written, checked, simplified, dressed with provenance.
 
 Nodes are written directly (`igc.emit.lower`), which is many times faster than
 `torch.onnx.export` and leaves names and bytes under igc's control. A network with an op that has
@@ -18,32 +18,21 @@ from typing import Any
 import onnx
 import onnxruntime
 import torch
-from onnx import TensorProto, helper
 from torch import Tensor
 
 from igc.emit.agree import Sample, require_agreement, samples
-from igc.emit.by_torch import export_by_torch, quiet
-from igc.emit.lower import OnnxNode, Unsupported, lower
-from igc.emit.lower.graph import OnnxGraph, raw_bytes
+from igc.emit.by_torch import export_by_torch
+from igc.emit.lower import Unsupported
+from igc.emit.onnx_model import OPSET, OnnxModel, direct, parted
+from igc.emit.onnx_simplify import simplified
 from igc.emit.sizes import named_dims
-from igc.emit.static import StaticNetwork
+from igc.emit.static import StaticNetwork, runnable
 from igc.errors import BadInput, CheckFailed, LintError
 from igc.files import atomic_write, check_writable
 from igc.graph import Program
 from igc.version import __version__
 
-OPSET = 20
-IR_VERSION = 9  # the one that came with opset 20
 LIMIT = 2**31 - 2**20  # protobuf holds less than 2 GiB in one message
-SIMPLIFY_LIMIT = 2**29  # onnxsim holds several copies of a model
-
-TYPES = {
-    torch.float32: TensorProto.FLOAT, torch.float64: TensorProto.DOUBLE,
-    torch.float16: TensorProto.FLOAT16, torch.bfloat16: TensorProto.BFLOAT16,
-    torch.int64: TensorProto.INT64, torch.int32: TensorProto.INT32,
-    torch.int16: TensorProto.INT16, torch.int8: TensorProto.INT8,
-    torch.uint8: TensorProto.UINT8, torch.bool: TensorProto.BOOL,
-}  # fmt: skip
 
 Verification = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]]
 
@@ -80,36 +69,36 @@ def export_onnx(
     before anything is written; the file passes the full checker and strict shape inference.
     `verification` is stored in the file's metadata: a mapping, or a function of the (temporary)
     file that returns one and may raise to prevent writing. The same network and igc version give
-    the same bytes.
+    the same bytes. A network in bfloat16 is written in float32, which onnxruntime can run.
 
     Raises `BadInput` (unwritable path, no ONNX form, 2 GiB or more) and `CheckFailed`.
     """
     check_writable(path)
+    static = runnable(static)
     program = static.to_program()
     _check_size(program)
     names = _input_names(program)
     route, reason = "direct", ""
     try:
-        model = _direct(program, names)
+        model = direct(program, names)
     except Unsupported as unsupported:
         route, reason = "torch.onnx.export", str(unsupported)
-        model = export_by_torch(static, program, names, reason, OPSET)
+        model = parted(export_by_torch(static, program, names, reason, OPSET))
     chosen = samples(program)
-    data = _checked(model, program, names, chosen)
-    simpler = _simplified(model, program, names, chosen) if simplify else None
-    kept, data = simpler or (model, data)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(data)
+        size = _write_checked(model, temporary, program, names, chosen)
+        simpler = _simplified(model, temporary, program, names, chosen) if simplify else None
+        if simpler is not None:
+            model, size = simpler
         result = verification(temporary) if callable(verification) else verification
         if result is not None:
-            _dress(kept, program, names, {"igc.verification": _json(result)})
-            data = _bytes(kept)
-            temporary.write_bytes(data)
+            _dress(model.proto, program, names, {"igc.verification": _json(result)})
+            size = model.write(temporary)
     return OnnxInfo(
         path=str(path),
-        nodes=len(kept.graph.node),
-        size=len(data),
-        initialiser_size=_weight(kept),
+        nodes=model.nodes,
+        size=size,
+        initialiser_size=model.weight,
         inputs=names,
         outputs=program.outputs,
         simplified=simpler is not None,
@@ -149,48 +138,6 @@ def _input_names(program: Program) -> tuple[str, ...]:
         taken.add(name)
         names.append(name)
     return tuple(names)
-
-
-def _direct(program: Program, names: tuple[str, ...]) -> onnx.ModelProto:
-    graph, outputs = lower(program, names)
-    made = helper.make_graph(
-        [_node(n, i) for i, n in enumerate(graph.nodes)],
-        "static",
-        [
-            helper.make_tensor_value_info(name, _type(spec.dtype), dims)
-            for name, spec, dims in zip(names, program.inputs, named_dims(program), strict=True)
-        ],
-        [helper.make_tensor_value_info(o.name, _type(o.dtype), o.dims) for o in outputs],
-        _initialisers(graph),
-    )
-    return helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
-    )
-
-
-def _type(dtype: torch.dtype | None) -> int:
-    if dtype not in TYPES:
-        raise Unsupported(f"ONNX has no type for {dtype}")
-    return int(TYPES[dtype])
-
-
-def _node(node: OnnxNode, number: int) -> onnx.NodeProto:
-    attributes: dict[str, Any] = {
-        k: _type(v) if isinstance(v, torch.dtype) else v for k, v in node.attributes
-    }
-    name = f"{node.kind}_{number}"
-    made = helper.make_node(node.kind, node.inputs, node.outputs, name=name)
-    made.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
-    return made
-
-
-def _initialisers(graph: OnnxGraph) -> list[TensorProto]:
-    made = []
-    for name, value in graph.initialisers.items():
-        proto = TensorProto(name=name, data_type=_type(value.dtype), dims=tuple(value.shape))
-        proto.raw_data = bytes(raw_bytes(value))
-        made.append(proto)
-    return made
 
 
 def _example_shapes(program: Program, names: Sequence[str]) -> dict[str, list[int]]:
@@ -248,19 +195,15 @@ def _write_metadata(model: onnx.ModelProto, meta: Mapping[str, str]) -> None:
         model.metadata_props.add(key=key, value=meta[key])
 
 
-def _bytes(model: onnx.ModelProto) -> bytes:
-    return bytes(model.SerializeToString(deterministic=True))
-
-
 def _runner(
-    data: bytes, program: Program, names: tuple[str, ...]
+    path: Path, program: Program, names: tuple[str, ...]
 ) -> Callable[[Mapping[str, Tensor]], Sequence[Tensor]]:
-    """Runs the model in onnxruntime on inputs by the program's names."""
+    """Runs the file in onnxruntime on inputs by the program's names."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(feed: Mapping[str, Tensor]) -> Sequence[Tensor]:
         own = {n: feed[s.name].numpy() for n, s in zip(names, program.inputs, strict=True)}
@@ -269,24 +212,28 @@ def _runner(
     return run
 
 
-def _checked(
-    model: onnx.ModelProto, program: Program, names: tuple[str, ...], chosen: Sequence[Sample]
-) -> bytes:
-    """The model's bytes; `CheckFailed` unless it is valid ONNX and agrees with the program.
+def _write_checked(
+    model: OnnxModel,
+    path: Path,
+    program: Program,
+    names: tuple[str, ...],
+    chosen: Sequence[Sample],
+) -> int:
+    """Writes the model; `CheckFailed` unless it is valid ONNX and agrees with the program.
 
-    The full checker includes strict shape and type inference.
+    The full checker includes strict shape and type inference. Returns the size in bytes.
     """
-    _dress(model, program, names, {})
-    written = tuple(o.name for o in model.graph.output)
+    _dress(model.proto, program, names, {})
+    written = tuple(o.name for o in model.proto.graph.output)
     if written != program.outputs:
         raise CheckFailed(f"the ONNX outputs are {written}, expected {program.outputs}")
-    data = _bytes(model)
+    size = model.write(path)
     with _refusing("the ONNX file is not valid"):
-        onnx.checker.check_model(data, full_check=True)
+        onnx.checker.check_model(str(path), full_check=True)
     with _refusing("onnxruntime cannot run the ONNX file"):
-        run = _runner(data, program, names)
+        run = _runner(path, program, names)
     require_agreement(run, program.outputs, program, chosen, "the ONNX file")
-    return data
+    return size
 
 
 @contextlib.contextmanager
@@ -300,41 +247,22 @@ def _refusing(what: str) -> Iterator[None]:
 
 
 def _simplified(
-    model: onnx.ModelProto, program: Program, names: tuple[str, ...], chosen: Sequence[Sample]
-) -> tuple[onnx.ModelProto, bytes] | None:
-    """onnxsim's version and its bytes, where it is smaller and passes; None to keep ours."""
-    if model.ByteSize() > SIMPLIFY_LIMIT:
-        return None
-    import onnxsim
-
+    model: OnnxModel,
+    path: Path,
+    program: Program,
+    names: tuple[str, ...],
+    chosen: Sequence[Sample],
+) -> tuple[OnnxModel, int] | None:
+    """onnxsim's version and its size, put at `path` where it is smaller and passes; None if not."""
+    trial = path.with_name(f"simpler-{path.name}")
     try:
-        with quiet():
-            simpler, _ = onnxsim.simplify(model)
-        if not _better(simpler, model) or _signature(simpler) != _signature(model):
+        simpler = simplified(model)
+        if simpler is None:
             return None
-        return simpler, _checked(simpler, program, names, chosen)
+        size = _write_checked(simpler, trial, program, names, chosen)
+        trial.replace(path)
+        return simpler, size
     except Exception:  # whatever goes wrong in a foreign tool, the file at hand is the answer
         return None
-
-
-def _better(new: onnx.ModelProto, old: onnx.ModelProto) -> bool:
-    """Fewer nodes or bytes of weights, and more of neither."""
-    before = (len(old.graph.node), _weight(old))
-    after = (len(new.graph.node), _weight(new))
-    return after != before and all(a <= b for a, b in zip(after, before, strict=True))
-
-
-def _signature(model: onnx.ModelProto) -> list[tuple[str, int, list[int | str]]]:
-    """Name, type and dims of the inputs: a simplifier may not fix what is dynamic."""
-    return [
-        (
-            value.name,
-            value.type.tensor_type.elem_type,
-            [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim],
-        )
-        for value in model.graph.input
-    ]
-
-
-def _weight(model: onnx.ModelProto) -> int:
-    return sum(len(t.raw_data) or t.ByteSize() for t in model.graph.initializer)
+    finally:
+        trial.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from igc.graph import Origin, Program, cast_to, copy_node, layer_of, mapped, ret
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
-from igc.verifying.precise import decided
+from igc.precise import decided
 
 LARGEST_GROWTH = 1 << 20  # elements that folding may add: an expanded constant is not folded
 # Ops that decide: what is computed from their results is a hard gate.

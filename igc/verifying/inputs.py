@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from igc.analysis.shapes import shapes
 from igc.errors import BadInput
 from igc.graph import InputSpec, Program
 
@@ -21,6 +22,7 @@ Inputs = Tensor | Sequence[Any] | Mapping[str, Any] | str | PathLike[str] | None
 SEED = 20240722
 LARGE = {torch.float16: 4.0, torch.bfloat16: 4.0}
 LARGE_DEFAULT = 30.0
+SMALLEST = 64  # image sizes below are not halved: deep strides would leave a single pixel
 READING = (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, zipfile.BadZipFile)
 
 
@@ -34,11 +36,15 @@ class Draw:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a network takes: its inputs, the dynamic sizes of its example, a bound on integers."""
+    """What a network takes: its inputs, the dynamic sizes of its example, a bound on integers.
+
+    `small`: whether it is known to take half of each image size.
+    """
 
     inputs: tuple[InputSpec, ...]
     sizes: dict[str, int]
     limits: dict[str, int]
+    small: bool = False
 
     @property
     def batch(self) -> str | None:
@@ -51,7 +57,23 @@ class Signature:
 
 def of_program(program: Program) -> Signature:
     """The signature of a captured network."""
-    return Signature(program.inputs, dict(program.sizes), _limits(program))
+    found = Signature(program.inputs, dict(program.sizes), _limits(program))
+    return replace(found, small=_takes_half(program, found))
+
+
+def _takes_half(program: Program, signature: Signature) -> bool:
+    """Whether the network takes half of each image size, tried on meta tensors.
+
+    A half-size run costs a sixteenth of one at twice the size, and shows as much.
+    """
+    images = {k: v for k, v in signature.sizes.items() if k != signature.batch}
+    if not images or any(v % 2 or v < SMALLEST for v in images.values()):
+        return False
+    try:
+        shapes(program, {**program.sizes, **{k: v // 2 for k, v in images.items()}})
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        return False
+    return True
 
 
 def _limits(program: Program) -> dict[str, int]:
@@ -73,7 +95,7 @@ def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
     """The sets of inputs to run, and notes on what could not be varied.
 
     Without `given`, always the same ones: standard normal at batch 2, of large scale at batch 1,
-    and standard normal at twice the image size where the network takes another one.
+    and standard normal at half the image size, or twice, where the network takes another one.
     With `given`: those arrays, and their first row alone (or twice) as a second batch size.
     """
     if given is not None:
@@ -86,7 +108,7 @@ def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
     single = plain | ({batch: 1} if batch is not None else {})
     wide = next((LARGE[s.dtype] for s in signature.inputs if s.dtype in LARGE), LARGE_DEFAULT)
     found = [_random(signature, plain, 1.0, 0), _random(signature, single, wide, 1)]
-    images = {k: 2 * v for k, v in single.items() if k != batch}
+    images = {k: v // 2 if signature.small else 2 * v for k, v in single.items() if k != batch}
     if images:  # capture has checked that the network takes doubled sizes
         found.append(_random(signature, single | images, 1.0, 2))
     return found, notes

@@ -125,7 +125,7 @@ class Comparison:
         if isinstance(side, OnnxFile):
             names = self.input_names
             return [
-                (way, lambda w=way: side.run(w, names, draw.tensors))  # type: ignore[misc]
+                (way, lambda w=way: side.run(w, names, draw))  # type: ignore[misc]
                 for way in LEVELS
             ]
         kind = str(side.dtype).removeprefix("torch.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,11 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from igc.emit.onnx_model import LARGE, with_initialisers
 from igc.errors import BadInput
 from igc.graph import InputSpec, cast_to
-from igc.verifying.inputs import Signature
+from igc.verifying.inputs import Draw, Signature
+from igc.verifying.onnx_guard import read_onnx, run_bounded
 
 LEVELS = {
     "onnxruntime, graph optimisations off": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -26,21 +27,19 @@ QUIET = 4  # onnxruntime log severity: fatal only; its errors reach us as except
 
 @dataclass
 class OnnxFile:
-    """An ONNX file: its inputs and outputs, its defects, and sessions made when first needed."""
+    """An ONNX file: its inputs and outputs, its defects, and what it computes.
+
+    `model` is the file's graph without the values of large tensors.
+    """
 
     path: str
     model: onnx.ModelProto = field(init=False, repr=False)
-    _sessions: dict[str, Any] = field(default_factory=dict, repr=False)
+    _session_of: str = ""
+    _session: Any = None
+    _known: dict[tuple[str, str], list[Tensor] | Exception] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not Path(self.path).is_file():
-            raise BadInput(f"{self.path}: no such file")
-        try:
-            self.model = onnx.load(self.path, load_external_data=False)
-        except Exception as error:  # protobuf raises several kinds, all meaning the same
-            raise BadInput(f"{self.path}: no ONNX file, or a damaged one: {line(error)}") from error
-        if not self.model.graph.output:
-            raise BadInput(f"{self.path}: no ONNX file, or a damaged one: it has no outputs")
+        self.model = _without_values(read_onnx(self.path))
 
     @property
     def label(self) -> str:
@@ -96,13 +95,36 @@ class OnnxFile:
             return [f"strict shape inference fails: {line(error)}"]
         return wrong_widths(inferred)
 
-    def run(self, way: str, names: Sequence[str], inputs: Sequence[Tensor]) -> list[Tensor]:
+    def run_all(self, names: Sequence[str], draws: Sequence[Draw]) -> None:
+        """Runs every draw in every way now, with one session alive at a time.
+
+        `run` then knows the outputs, or raises what onnxruntime raised.
+        """
+        for way in LEVELS:
+            for draw in draws:
+                if self.takes(names, draw.tensors):
+                    continue
+                try:
+                    found: list[Tensor] | Exception = self._run(way, names, draw.tensors)
+                except Exception as error:  # raised again by `run`, where it is accounted for
+                    found = error
+                self._known[way, draw.label] = found
+        self._session, self._session_of = None, ""
+
+    def run(self, way: str, names: Sequence[str], draw: Draw) -> list[Tensor]:
         """The outputs that onnxruntime computes on the CPU, with the optimisations of `way`.
 
         `names` are the reference's names of the inputs: they are matched by name where the file
         knows them, else by position. Raises what onnxruntime raises.
         """
-        outputs = self._session(way).run(list(self.names), self.feed(names, inputs))
+        found = self._known.get((way, draw.label))
+        if isinstance(found, Exception):
+            raise found
+        return self._run(way, names, draw.tensors) if found is None else found
+
+    def _run(self, way: str, names: Sequence[str], inputs: Sequence[Tensor]) -> list[Tensor]:
+        feed = self.feed(names, inputs)
+        outputs = run_bounded(self._started(way), list(self.names), feed)
         return [torch.from_numpy(np.asarray(value)) for value in outputs]
 
     def feed(self, names: Sequence[str], inputs: Sequence[Tensor]) -> dict[str, Any]:
@@ -138,17 +160,30 @@ class OnnxFile:
                 return f"the file's input '{spec.name}' is fixed at {fixed}"
         return ""
 
-    def _session(self, way: str) -> Any:
-        if way not in self._sessions:
+    def _started(self, way: str) -> Any:
+        """The session for `way`; only the last one asked for is kept."""
+        if self._session_of != way:
+            self._session = None
             options = onnxruntime.SessionOptions()
             options.graph_optimization_level = LEVELS[way]
             options.log_severity_level = QUIET
-            # Two sessions live at once; a spinning one would slow the other down.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            self._sessions[way] = onnxruntime.InferenceSession(
+            self._session = onnxruntime.InferenceSession(
                 self.path, options, providers=["CPUExecutionProvider"]
             )
-        return self._sessions[way]
+            self._session_of = way
+        return self._session
+
+
+def _without_values(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the values of its large tensors left out; their types and dims stay."""
+    tensors = [
+        onnx.TensorProto(name=t.name, data_type=t.data_type, dims=t.dims)
+        if len(t.raw_data) >= LARGE
+        else t
+        for t in model.graph.initializer
+    ]
+    return with_initialisers(model, tensors)
 
 
 def wrong_widths(model: onnx.ModelProto) -> list[str]:

@@ -7,6 +7,7 @@ from os import PathLike
 
 from torch import Tensor, nn
 
+from igc.compile import Compilation
 from igc.errors import BadInput
 from igc.graph import Program
 from igc.verifying.check import Check, Leg, group
@@ -35,10 +36,11 @@ def verify(
     """Whether `candidate` computes what `reference` computes, output by output.
 
     Either is a module, a captured `Program`, or the path of a file: `.onnx`, or what `igc.save`
-    wrote. `inputs` are tensors in order, a mapping by input name, or the path of a `.npz` file;
-    by default fixed random draws at two batch sizes (and two image sizes where the network takes
-    them), one of large scale. `tasks` names the outputs that the candidate is meant to
-    have, where it was compiled for some tasks only.
+    wrote; the candidate may be a `Compilation`: its folded constants are then compared as they
+    were before rounding. `inputs` are tensors in order, a mapping by input name, or the path of
+    a `.npz` file; by default fixed random draws at two batch sizes (and two image sizes where the
+    network takes them), one of large scale. `tasks` names the outputs that the candidate is
+    meant to have, where it was compiled for some tasks only.
 
     Two torch networks are compared in float64, to 1e-10 of each output's largest value, and in
     their own precision. An ONNX file is checked (full checker, strict shape inference) and run in
@@ -57,6 +59,9 @@ def verify(
         smallest = min(sets, key=lambda draw: sum(t.numel() for t in draw.tensors))
         require_deterministic(ref, smallest.tensors)
     comparison = Comparison(ref, cand, [s.name for s in signature.inputs], keep)
+    for side in (ref, cand):
+        if isinstance(side, OnnxFile):
+            side.run_all(comparison.input_names, sets)
     for draw in sets:
         comparison.add(draw)
     outputs = group(comparison.legs)
@@ -81,7 +86,9 @@ def _sides(reference: Network, candidate: Network, inputs: Inputs) -> tuple[Side
     known: dict[str, Side] = {}
     given = {"reference": reference, "candidate": candidate}
     for role, network in given.items():
-        if isinstance(network, Program):
+        if isinstance(network, Compilation):
+            known[role] = TorchSide("the static network", network.program, network.static)
+        elif isinstance(network, Program):
             known[role] = TorchSide(f"{role} program", network)
         elif isinstance(network, (str, PathLike)):
             known[role] = path_side(network, role)

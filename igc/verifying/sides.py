@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from igc.errors import BadInput, Refused
+from igc.compile import Compilation
+from igc.errors import BadInput, IgcError, Refused
 from igc.graph import Program, cast_to, execute
-from igc.verifying.onnx_file import OnnxFile
-from igc.verifying.precise import decided, settled
+from igc.precise import decided, settled
+from igc.verifying.onnx_file import OnnxFile, line
 
-Network = nn.Module | Program | str | PathLike[str]
+Network = nn.Module | Program | Compilation | str | PathLike[str]
 
 
 @dataclass
@@ -140,7 +141,12 @@ def require_deterministic(side: TorchSide, inputs: Sequence[Tensor]) -> None:
     for seed in (1, 2):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            results.append(side.own(inputs))
+            try:
+                results.append(side.own(inputs))
+            except IgcError:
+                raise
+            except Exception as error:  # torch raises many kinds
+                raise BadInput(f"the {side.label} does not run: {line(error)}") from error
     for name, a, b in zip(side.names, *results, strict=True):
         gap = (a.double() - b.double()).abs().nan_to_num(0.0)
         room = 64 * torch.finfo(a.dtype).eps if a.dtype.is_floating_point else 0.0

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import igc.emit.onnx as writer
+import igc.emit.onnx_model as onnx_model
 from igc.capture import capture
 from igc.emit import StaticNetwork, emit, export_onnx
 from igc.emit.lower import OnnxGraph, OnnxNode, lower
@@ -39,11 +40,17 @@ def run_file(path: Path, x: Tensor, level: Any = LEVELS[1]) -> list[Tensor]:
     return [torch.from_numpy(v) for v in session.run(None, {name: x.numpy()})]
 
 
+@pytest.mark.parametrize("large", [1 << 14, 64])
 @pytest.mark.parametrize("simplify", [True, False])
 @pytest.mark.parametrize("make", [branches, tokens])
 def test_computes_what_the_static_network_does(
-    make: Callable[[], tuple[nn.Module, Program, Tensor]], simplify: bool, tmp_path: Path
+    make: Callable[[], tuple[nn.Module, Program, Tensor]],
+    simplify: bool,
+    large: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(onnx_model, "LARGE", large)  # from where weights are held aside
     _, program, _ = make()
     static, path = emit(program), tmp_path / "net.onnx"
     info = export_onnx(static, path, simplify=simplify)
@@ -191,7 +198,7 @@ def test_a_wrong_file_is_never_written(
         spoil(graph)
         return graph, outputs
 
-    monkeypatch.setattr(writer, "lower", wrong)
+    monkeypatch.setattr(onnx_model, "lower", wrong)
     with pytest.raises(CheckFailed):
         export_onnx(static, path)
     assert path.read_bytes() == b"older"
@@ -246,6 +253,25 @@ def test_what_has_no_direct_form_goes_through_torch(tmp_path: Path, capfd: Any) 
         expected = static(x)
     for got, want in zip(run_file(tmp_path / "net.onnx", x), expected.values(), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_large_weights_leave_a_model_and_return(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    export_onnx(emit(branches()[1]), path, simplify=False)
+    whole = onnx.load(path)
+    model = onnx_model.parted(whole)
+    assert not model.weights
+    whole.graph.initializer[0].raw_data = bytes(1 << 16)
+    whole.graph.initializer[0].dims[:] = [1 << 14]
+    model = onnx_model.parted(whole)
+    assert list(model.weights) == [whole.graph.initializer[0].name]
+    assert len(whole.graph.initializer) == len(model.proto.graph.initializer) + 1
+    assert model.write(path) == path.stat().st_size
+    again = onnx.load(path)
+    moved = again.graph.initializer.pop()
+    moved.doc_string = ""  # set, though empty, in what was read
+    again.graph.initializer.insert(0, moved)
+    assert again == whole
 
 
 def test_what_has_no_form_at_all_is_bad_input(tmp_path: Path) -> None:
