@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from igc.emit.literals import scalar
 from igc.emit.sizes import named_dims
 from igc.emit.static import StaticNetwork
 from igc.errors import BadInput
-from igc.files import atomic_write, check_writable_folder
+from igc.files import atomic_folder, atomic_write, check_writable_folder
 from igc.version import __version__
 
 CODE, WEIGHTS = "net.py", "weights.safetensors"
@@ -68,26 +68,27 @@ def export_source(static: StaticNetwork, folder: str | os.PathLike[str]) -> None
     """Writes `net.py` and `weights.safetensors` into `folder`, which is made where it is missing.
 
     `net.py` holds a class `Net` with the very forward of `static`, and `load(path)`. Both files
-    are written under temporary names and renamed together at the end. Raises `BadInput` where the
+    are written under temporary names and renamed at the end; a new folder appears with both in it,
+    in an old one a kill between the two renames leaves a pair that `load` refuses if the shapes
+    differ. Raises `BadInput` where the
     folder cannot be written or where parameters were reshaped since compiling.
     """
     static.to_program()  # refuses a module that another tool has cut
     check_writable_folder(folder)
     target = Path(folder)
-    made = not target.exists()
-    if made:
-        target.mkdir()
-    try:
-        with ExitStack() as renames:
-            code = renames.enter_context(atomic_write(target / CODE))
-            weights = renames.enter_context(atomic_write(target / WEIGHTS))
-            code.write_text(source_text(static), encoding="utf-8")
-            save_file(dict(_tensors(static)), weights, metadata={"format": "pt"})
-    except BaseException:
-        if made:
-            with suppress(OSError):
-                target.rmdir()
-        raise
+    if not target.exists():
+        with atomic_folder(target) as fresh:
+            _write(static, fresh)
+    else:
+        _write(static, target)
+
+
+def _write(static: StaticNetwork, folder: Path) -> None:
+    with ExitStack() as renames:
+        code = renames.enter_context(atomic_write(folder / CODE))
+        weights = renames.enter_context(atomic_write(folder / WEIGHTS))
+        code.write_text(source_text(static), encoding="utf-8")
+        save_file(dict(_tensors(static)), weights, metadata={"format": "pt"})
 
 
 def source_text(static: StaticNetwork) -> str:
