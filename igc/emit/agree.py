@@ -15,6 +15,7 @@ Runner = Callable[[Mapping[str, Tensor]], Sequence[Tensor]]
 
 MULTIPLE = 32.0  # of the program's own rounding error: another order of summation stays below
 FLOOR = 256.0  # machine epsilons, for networks so short that they hardly round at all
+FLOOR_HALF = 4.0  # the same in half precision, where 256 epsilons would be a quarter of the value
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def samples(program: Program) -> list[Sample]:
 
     An output may be off by `MULTIPLE` times the rounding error that the program itself shows in
     its own precision against float64 (on a batch of one, which is quick), and by `FLOOR` machine
-    epsilons of its largest value in any case.
+    epsilons (`FLOOR_HALF` in half precision) of its largest value in any case.
     """
     batches = {s.dims[0] for s in program.inputs if s.dims} & set(program.sizes)
     points = [{**program.sizes, **dict.fromkeys(batches, n)} for n in ((1, 3) if batches else (0,))]
@@ -82,7 +83,8 @@ def _error(own: Tensor, exact: Tensor) -> float:
 def _bound(own: Tensor, error: float) -> float:
     if not own.dtype.is_floating_point:
         return 0.0
-    return (MULTIPLE * error + FLOOR * torch.finfo(own.dtype).eps) * _largest(own)
+    floor = FLOOR_HALF if own.dtype in (torch.float16, torch.bfloat16) else FLOOR
+    return (MULTIPLE * error + floor * torch.finfo(own.dtype).eps) * _largest(own)
 
 
 def disagreement(run: Runner, names: Sequence[str], program: Program, sample: Sample) -> str | None:

@@ -129,6 +129,16 @@ def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
     return static.eval()
 
 
+def runnable(static: StaticNetwork) -> StaticNetwork:
+    """What an ONNX file is made of: `static` itself, or its float32 copy where it is in bfloat16.
+
+    Opset 20 has no convolution in bfloat16, and onnxruntime no kernels for it on a CPU. Every
+    bfloat16 weight is a float32 number, so the copy holds the very weights; it only rounds less.
+    """
+    program = static.to_program()
+    return emit(program, torch.float32) if program.dtype == torch.bfloat16 else static
+
+
 def retype(program: Program, dtype: torch.dtype) -> Program:
     """The program with floating constants and inputs in `dtype`, and so the calls that name it."""
     constants = {k: cast_to(v, dtype) for k, v in program.constants.items()}
