@@ -13,7 +13,7 @@ import typer
 
 from . import render
 from .common import example_inputs, load_network, only_results_on_stdout, print_json, require_shapes
-from .options import Checkpoint, Input, Json, Model, Tasks
+from .options import Checkpoint, FullSize, Input, Json, Model, Tasks
 
 if TYPE_CHECKING:
     from igc.emit import StaticNetwork
@@ -84,6 +84,7 @@ def command(
         bool,
         typer.Option("--no-verify", help="Skip the proof that gated and compiled agree."),
     ] = False,
+    full_size: FullSize = False,
     as_json: Json = False,
 ) -> None:
     """Compile a gated network into a plain static one, verify it, and write it as ONNX.
@@ -114,14 +115,14 @@ def command(
         made = compilation(reference, inputs, tasks=names)
         static = made.static
         if not no_verify:  # this shows that the structure is right, `prove` that the file is
-            check = igc.verify(reference, made, tasks=names)
+            check = igc.verify(reference, made, tasks=names, full=full_size)
             checks["static"] = replace(
                 check, reference=str(checkpoint), candidate="the static network"
             )
         del made  # its program holds folded weights in float64
 
         def prove(model_file: Path) -> dict[str, Any]:
-            check = igc.verify(reference, model_file, tasks=names)
+            check = igc.verify(reference, model_file, tasks=names, full=full_size)
             # model_file is a temporary file
             checks["onnx"] = replace(check, reference=str(checkpoint), candidate=str(out))
             if not check:

@@ -48,6 +48,14 @@ Tasks = Annotated[
         help="These tasks alone; what only others need is left out.",
     ),
 ]
+FullSize = Annotated[
+    bool,
+    typer.Option(
+        "--full-size",
+        help="Verify at the example's image size, however long it takes. Default: large networks "
+        "that take any size are run at a smaller one.",
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON object to standard output and nothing else."),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .common import load_network, only_results_on_stdout, print_json, require_file
-from .options import Checkpoint, Json, Model, Tasks
+from .options import Checkpoint, FullSize, Json, Model, Tasks
 
 
 def command(
@@ -30,6 +30,7 @@ def command(
     ] = None,
     tasks: Tasks = None,
     model: Model = None,
+    full_size: FullSize = False,
     as_json: Json = False,
 ) -> None:
     """Check that an ONNX file computes what the checkpoint computes.
@@ -51,7 +52,7 @@ def command(
         import igc
 
         names = None if tasks is None else tasks.names
-        check = igc.verify(reference, candidate, data, tasks=names)
+        check = igc.verify(reference, candidate, data, tasks=names, full=full_size)
         check = replace(check, reference=str(checkpoint))
     if as_json:
         print_json(check.to_dict())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
 
@@ -13,17 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from igc.analysis.shapes import shapes
 from igc.errors import BadInput
 from igc.graph import InputSpec, Program
+from igc.verifying.npz import read_npz
+from igc.verifying.sizes import image_sizes
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any] | str | PathLike[str] | None
 
 SEED = 20240722
 LARGE = {torch.float16: 4.0, torch.bfloat16: 4.0}
 LARGE_DEFAULT = 30.0
-SMALLEST = 64  # image sizes below are not halved: deep strides would leave a single pixel
-READING = (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -36,15 +34,16 @@ class Draw:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a network takes: its inputs, the dynamic sizes of its example, a bound on integers.
+    """What a network takes: its inputs, the dynamic sizes to run it at, a bound on integers.
 
-    `small`: whether it is known to take half of each image size.
+    `other`: image sizes for one more draw; `note`: what to say of the sizes.
     """
 
     inputs: tuple[InputSpec, ...]
     sizes: dict[str, int]
     limits: dict[str, int]
-    small: bool = False
+    other: dict[str, int] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def batch(self) -> str | None:
@@ -55,25 +54,11 @@ class Signature:
         return None
 
 
-def of_program(program: Program) -> Signature:
-    """The signature of a captured network."""
+def of_program(program: Program, full: bool = False) -> Signature:
+    """The signature of a captured network, `full`: at its example's size, however long it takes."""
     found = Signature(program.inputs, dict(program.sizes), _limits(program))
-    return replace(found, small=_takes_half(program, found))
-
-
-def _takes_half(program: Program, signature: Signature) -> bool:
-    """Whether the network takes half of each image size, tried on meta tensors.
-
-    A half-size run costs a sixteenth of one at twice the size, and shows as much.
-    """
-    images = {k: v for k, v in signature.sizes.items() if k != signature.batch}
-    if not images or any(v % 2 or v < SMALLEST for v in images.values()):
-        return False
-    try:
-        shapes(program, {**program.sizes, **{k: v // 2 for k, v in images.items()}})
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        return False
-    return True
+    at = image_sizes(program, found.batch, full)
+    return replace(found, sizes=found.sizes | at.main, other=at.other, note=at.note)
 
 
 def _limits(program: Program) -> dict[str, int]:
@@ -101,15 +86,16 @@ def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
     if given is not None:
         return _given(signature, given)
     batch = signature.batch
-    notes = []
+    notes = [signature.note] if signature.note else []
     if batch is None:
         notes.append("the batch size is fixed, so a second one was not run")
     plain = dict(signature.sizes) | ({batch: 2} if batch is not None else {})
     single = plain | ({batch: 1} if batch is not None else {})
     wide = next((LARGE[s.dtype] for s in signature.inputs if s.dtype in LARGE), LARGE_DEFAULT)
     found = [_random(signature, plain, 1.0, 0), _random(signature, single, wide, 1)]
-    images = {k: v // 2 if signature.small else 2 * v for k, v in single.items() if k != batch}
-    if images:  # capture has checked that the network takes doubled sizes
+    doubled = {k: 2 * v for k, v in single.items() if k != batch}
+    images = signature.other or doubled  # capture has checked that the network takes twice
+    if images:
         found.append(_random(signature, single | images, 1.0, 2))
     return found, notes
 
@@ -166,7 +152,7 @@ def _rows(signature: Signature, tensors: tuple[Tensor, ...], batch: str) -> int:
 def as_tensors(given: Inputs) -> tuple[list[str | None], list[Tensor]]:
     """The names (where known) and tensors that the user gave; raises `BadInput`."""
     if isinstance(given, (str, PathLike)):
-        given = _read(given)
+        given = read_npz(given)
     if isinstance(given, (Tensor, np.ndarray)):
         given = (given,)
     if isinstance(given, Mapping):
@@ -186,14 +172,6 @@ def _tensors(signature: Signature, given: Inputs) -> list[Tensor]:
     if None not in names and set(names) == set(wanted):
         return [tensors[names.index(name)] for name in wanted]
     return tensors
-
-
-def _read(path: str | PathLike[str]) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except READING as error:
-        raise BadInput(f"{path}: not a readable .npz file of plain arrays: {error}") from error
 
 
 def _tensor(name: str, value: Any) -> Tensor:

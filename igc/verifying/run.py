@@ -32,6 +32,7 @@ def verify(
     inputs: Inputs = None,
     *,
     tasks: Sequence[str] | None = None,
+    full: bool = False,
 ) -> Check:
     """Whether `candidate` computes what `reference` computes, output by output.
 
@@ -39,8 +40,9 @@ def verify(
     wrote; the candidate may be a `Compilation`: its folded constants are then compared as they
     were before rounding. `inputs` are tensors in order, a mapping by input name, or the path of
     a `.npz` file; by default fixed random draws at two batch sizes (and two image sizes where the
-    network takes them), one of large scale. `tasks` names the outputs that the candidate is
-    meant to have, where it was compiled for some tasks only.
+    network takes them), one of large scale. Where the network takes any image size and its
+    example's would take long, smaller ones are drawn, unless `full` is set. `tasks` names the
+    outputs that the candidate is meant to have, where it was compiled for some tasks only.
 
     Two torch networks are compared in float64, to 1e-10 of each output's largest value, and in
     their own precision. An ONNX file is checked (full checker, strict shape inference) and run in
@@ -52,7 +54,7 @@ def verify(
     `Refused` where the reference is stochastic. A difference raises nothing: see `Check.passed`.
     """
     ref, cand = _sides(reference, candidate, inputs)
-    signature = _signature(ref, cand)
+    signature = _signature(ref, cand, full)
     sets, notes = draws(signature, inputs)
     keep, failures = _matching(ref, cand, tasks)
     if isinstance(ref, TorchSide):
@@ -113,12 +115,12 @@ def _example(known: dict[str, Side], inputs: Inputs) -> Sequence[Tensor] | None:
     return None
 
 
-def _signature_of(side: Side) -> Signature:
-    return of_program(side.program) if isinstance(side, TorchSide) else side.signature
+def _signature_of(side: Side, full: bool = False) -> Signature:
+    return of_program(side.program, full) if isinstance(side, TorchSide) else side.signature
 
 
-def _signature(ref: Side, cand: Side) -> Signature:
-    return _signature_of(ref if isinstance(ref, TorchSide) else cand)
+def _signature(ref: Side, cand: Side, full: bool) -> Signature:
+    return _signature_of(ref if isinstance(ref, TorchSide) else cand, full)
 
 
 def _defects(*sides: Side) -> list[str]:

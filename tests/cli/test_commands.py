@@ -73,7 +73,9 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         seen.update(network=network, inputs=inputs, tasks=tasks)
         return SimpleNamespace(static=Static())
 
-    def verify(reference: Any, candidate: Any, inputs: Any = None, tasks: Any = None) -> Check:
+    def verify(
+        reference: Any, candidate: Any, inputs: Any = None, tasks: Any = None, full: bool = False
+    ) -> Check:
         seen["verified"].append(candidate)
         if isinstance(candidate, Path):
             assert candidate.read_text() == "onnx"
@@ -160,7 +162,13 @@ class TestCompile:
     def test_a_mismatch_writes_nothing(self, cli, ckpt, engine, library, wrong) -> None:
         Path("m.onnx").write_text("older and good")
 
-        def verify(reference: Any, candidate: Any, inputs: Any = None, tasks: Any = None) -> Check:
+        def verify(
+            reference: Any,
+            candidate: Any,
+            inputs: Any = None,
+            tasks: Any = None,
+            full: bool = False,
+        ) -> Check:
             return check(passed=isinstance(candidate, Path) != (wrong == "onnx"))
 
         library(verify=verify)
@@ -239,17 +247,18 @@ class TestVerify:
     def test_what_is_passed_on(self, cli, ckpt, engine, library) -> None:
         seen = []
 
-        def verify(reference: Any, candidate: Path, inputs: Any, tasks: Any) -> Check:
-            seen.append((candidate, inputs, tasks))
+        def verify(reference: Any, candidate: Path, inputs: Any, tasks: Any, full: bool) -> Check:
+            seen.append((candidate, inputs, tasks, full))
             return check(True)
 
         library(verify=verify)
         Path("m.onnx").write_text("onnx")
         Path("d.npz").write_text("arrays")
         assert cli("verify", ckpt, "m.onnx").code == 0
-        assert cli("verify", ckpt, "m.onnx", "--inputs", "d.npz", "--tasks", "a,b").code == 0
+        more = ("--inputs", "d.npz", "--tasks", "a,b", "--full-size")
+        assert cli("verify", ckpt, "m.onnx", *more).code == 0
         model = Path("m.onnx")
-        assert seen == [(model, None, None), (model, Path("d.npz"), ("a", "b"))]
+        assert seen == [(model, None, None, False), (model, Path("d.npz"), ("a", "b"), True)]
 
     @pytest.mark.parametrize("missing", ["gated.pt", "m.onnx", "d.npz"])
     def test_missing_file(self, cli, ckpt, engine, missing) -> None:

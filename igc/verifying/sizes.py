@@ -1,0 +1,66 @@
+"""At which image sizes networks are compared: two, as small as shows the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from igc.analysis.cost import cost
+from igc.analysis.shapes import shapes
+from igc.graph import Program
+
+BUDGET = 8_000_000_000  # MACs per picture: a comparison makes about ten runs, half in float64
+SMALLEST = 32  # an image size below would leave deep strides a single pixel
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The image sizes of the main draws and of the one at another size; a note where cut."""
+
+    main: dict[str, int]
+    other: dict[str, int]
+    note: str = ""
+
+
+def image_sizes(program: Program, batch: str | None, full: bool) -> Sizes:
+    """The sizes for a network: its example's, or a half, a quarter .. where that costs too much.
+
+    The other size is half the main one, or twice where the network takes no half, which is tried
+    on meta tensors. `full` keeps the example's size as the main one. Both are empty where no
+    image size is dynamic.
+    """
+    images = {k: v for k, v in program.sizes.items() if k != batch}
+    if not images:
+        return Sizes({}, {})
+    taken = [images]
+    while (half := _half(taken[-1])) and _runs(program, half):
+        taken.append(half)
+    main, macs = 0, cost(program).macs
+    while not full and macs > BUDGET and main + 1 < len(taken):
+        main, macs = main + 1, macs // 4
+    doubled = {k: 2 * v for k, v in taken[main].items()}
+    other = taken[main + 1] if main + 1 < len(taken) else doubled
+    note = ""
+    if main:
+        note = (
+            f"run at {_text(taken[main])} and {_text(other)}, not the example's {_text(images)}, "
+            "which takes long (full size: full=True, --full-size)"
+        )
+    return Sizes(taken[main], other, note)
+
+
+def _half(sizes: dict[str, int]) -> dict[str, int]:
+    """Every size halved; empty where one is odd or too small for that."""
+    fits = all(v % 2 == 0 and v >= 2 * SMALLEST for v in sizes.values())
+    return {k: v // 2 for k, v in sizes.items()} if fits else {}
+
+
+def _runs(program: Program, images: dict[str, int]) -> bool:
+    try:
+        shapes(program, {**program.sizes, **images})
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        return False
+    return True
+
+
+def _text(sizes: dict[str, int]) -> str:
+    return "x".join(map(str, sizes.values()))

@@ -1,0 +1,74 @@
+"""At which image sizes two networks are compared: small where large ones would take long."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import igc.verifying.sizes as sizes
+from igc.analysis.cost import cost
+from igc.capture import capture
+from igc.graph import Program
+from igc.verifying import verify
+
+
+class Strided(nn.Module):
+    """Down by 4 and up again, joined with the input: sizes have to divide by 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 4, 4, 4)
+        self.up = nn.ConvTranspose2d(4, 3, 4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.up(self.down(x))
+        return y
+
+
+def program(size: int) -> Program:
+    return capture(Strided().eval(), (torch.randn(2, 3, size, size),))
+
+
+def images(found: dict[str, int]) -> set[int]:
+    return set(found.values())
+
+
+def test_the_example_and_its_half() -> None:
+    made = program(64)
+    batch = next(k for k, v in made.sizes.items() if v == 2)
+    found = sizes.image_sizes(made, batch, full=False)
+    assert (images(found.main), images(found.other), found.note) == ({64}, {32}, "")
+
+
+@pytest.mark.parametrize("size", [40, 72])  # 20 is too small; 36 divides by 4, but 18 not
+def test_twice_where_a_half_is_not_taken(size: int) -> None:
+    made = program(size)
+    batch = next(k for k, v in made.sizes.items() if v == 2)
+    found = sizes.image_sizes(made, batch, full=False)
+    assert images(found.main) == {size}
+    assert images(found.other) == ({36} if size == 72 else {80})
+
+
+def test_too_costly_sizes_are_halved_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = program(256)
+    monkeypatch.setattr(sizes, "BUDGET", cost(made).macs // 4)
+    check = verify(made, made)
+    assert check.passed
+    assert any("128x128 and 64x64, not the example's 256x256" in n for n in check.notes)
+    assert {leg.inputs for leg in check.outputs["output"].legs} == {
+        "random 2x3x128x128",
+        "random 1x3x128x128 times 30",
+        "random 1x3x64x64",
+    }
+    check = verify(made, made, full=True)
+    assert not check.notes
+    assert "random 2x3x256x256" in {leg.inputs for leg in check.outputs["output"].legs}
+
+
+def test_the_last_size_that_runs_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = program(72)
+    monkeypatch.setattr(sizes, "BUDGET", 1)
+    batch = next(k for k, v in made.sizes.items() if v == 2)
+    found = sizes.image_sizes(made, batch, full=False)
+    assert (images(found.main), images(found.other)) == ({36}, {72})
