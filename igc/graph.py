@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from igc.errors import LintError
+from igc.recipe import Recipe
 
 SIZE_OPS: dict[Any, str] = {
     operator.add: "add",
@@ -110,13 +111,16 @@ class Origin:
     """Where a constant came from: `source[index]` of the checkpoint, or computed from `parts`.
 
     `index` holds one index tuple per axis, `None` for "all of this axis"; `transform` is empty for
-    moved rows and names the computation otherwise (for example "fold batch norm").
+    moved rows and names the computation otherwise (for example "fold batch norm"). `recipe` is the
+    computation itself (`igc.recipe`), None for what is made of nothing in the checkpoint; it is
+    known while compiling alone and is not saved.
     """
 
     source: str
     index: tuple[tuple[int, ...] | None, ...] = ()
     transform: str = ""
     parts: tuple[str, ...] = ()
+    recipe: Recipe | None = field(default=None, compare=False, repr=False)
 
 
 def args_of(node: fx.Node) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from igc.ops.relations import Mixing
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
+from igc.recipe import Recipe, over, required
 
 aten = torch.ops.aten
 
@@ -94,13 +95,17 @@ class _Folder:
         bias = self.double(rel.bias)
         new_bias = shift if bias is None else bias * scale + shift
         parts = tuple(str(a.target) for a in norm.args[1:5] if isinstance(a, fx.Node))
+        gamma, beta, mean, var = (self.recipe(a) for a in norm.args[1:5])
+        eps = float(cast("float", norm.args[7]))
+        groups = rel.groups if rel.transposed else 1
+        kernel = over("scale", self.recipe(rel.weight.node), rel.w_out, groups, gamma, var, eps)
+        shifted = over("shift", self.recipe(rel.bias), gamma, beta, mean, var, eps)
         bias_name = (
             weight_name.rpartition(".")[0] + ".bias" if rel.bias is None else str(rel.bias.target)
         )
-        w = self.pool.add(weight_name, new, self.origin(weight_name, parts))
-        b = self.pool.add(
-            bias_name.lstrip("."), new_bias, self.origin(bias_name, (weight_name, *parts))
-        )
+        w = self.pool.add(weight_name, new, self.origin(weight_name, parts, kernel))
+        made_of = (weight_name, *parts)
+        b = self.pool.add(bias_name.lstrip("."), new_bias, self.origin(bias_name, made_of, shifted))
         args = list(node.args)
         args[args.index(rel.weight.node)] = self.build.attr(w, node.meta)
         if node.target is aten.addmm.default:
@@ -124,10 +129,14 @@ class _Folder:
         }
         return result
 
-    def origin(self, name: str, parts: tuple[str, ...]) -> Origin:
+    def recipe(self, node: Any) -> Any:
+        """The recipe of an operand; None where there is no operand."""
+        return required(self.pool.recipe(str(node.target))) if isinstance(node, fx.Node) else None
+
+    def origin(self, name: str, parts: tuple[str, ...], recipe: Recipe | None) -> Origin:
         before = self.pool.origin(name)
         sources = tuple(dict.fromkeys(s for p in (name, *parts) for s in self.pool.sources(p)))
-        return Origin(before.source, before.index, "fold batch norm", sources)
+        return Origin(before.source, before.index, "fold batch norm", sources, recipe)
 
     def double(self, node: Any) -> Tensor | None:
         return self.pool.values[str(node.target)].double() if isinstance(node, fx.Node) else None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from igc.analysis.groups import GroupPlan
 from igc.graph import Origin, Program
+from igc.recipe import Recipe, over, required, take
 
 Numbers = NDArray[np.int64]
 
@@ -27,6 +28,11 @@ class ConstantPool:
     def origin(self, name: str) -> Origin:
         """Where a constant came from; by default from itself."""
         return self.origins.get(name, Origin(name))
+
+    def recipe(self, name: str) -> Recipe | None:
+        """How a constant is made; one without an origin is a tensor of the checkpoint."""
+        origin = self.origins.get(name)
+        return ("tensor", name) if origin is None else origin.recipe
 
     def sources(self, name: str) -> tuple[str, ...]:
         """The checkpoint tensors that a constant was computed from."""
@@ -52,27 +58,39 @@ class ConstantPool:
 
     def _compose(self, name: str, picks: Sequence[Numbers | None]) -> Origin:
         before = self.origin(name)
+        index = tuple(None if p is None else tuple(int(i) for i in p) for p in picks)
+        recipe = take(self.recipe(name), index)
         if before.transform:
-            index = tuple(None if p is None else tuple(int(i) for i in p) for p in picks)
-            return Origin(before.source, index, before.transform + ", slice", self.sources(name))
+            transform = before.transform + ", slice"
+            return Origin(before.source, index, transform, self.sources(name), recipe)
         old = before.index or (None,) * len(picks)
         new = tuple(
-            o if p is None else tuple(int(i) for i in p) if o is None else tuple(o[i] for i in p)
-            for o, p in zip(old, picks, strict=True)
+            o if p is None else p if o is None else tuple(o[i] for i in p)
+            for o, p in zip(old, index, strict=True)
         )
-        return Origin(before.source, new)
+        return Origin(before.source, new, recipe=recipe)
 
     def selected(self, name: str, axis: int, index: int) -> Origin:
         """The origin of `name` at one index of one axis."""
         before = self.origin(name)
         transform = f"{before.transform}, select {index} of axis {axis}".lstrip(", ")
-        return Origin(before.source, (), transform, self.sources(name))
+        recipe = over("select", required(self.recipe(name)), axis, index)
+        return Origin(before.source, (), transform, self.sources(name), recipe)
 
-    def group_origin(self, name: str, plan: GroupPlan) -> Origin:
-        """The origin of a grouped kernel cut by `plan`: rows and columns group by group."""
+    def group_origin(
+        self, name: str, plan: GroupPlan, blocks: Sequence[tuple[Tensor, Tensor]]
+    ) -> Origin:
+        """The origin of a grouped kernel cut by `plan`: rows and columns group by group.
+
+        `blocks` holds for each group what was taken of the kernel's first and second axis.
+        """
         rows = tuple(int(i) for i in plan.rows.reshape(-1))
         columns = tuple(int(i) for i in plan.columns.reshape(-1))
-        return Origin(self.origin(name).source, (rows, columns), "slice groups")
+        first, second = (
+            tuple(tuple(b.tolist()) for b in axis) for axis in zip(*blocks, strict=True)
+        )
+        recipe = over("groups", required(self.recipe(name)), first, second)
+        return Origin(self.origin(name).source, (rows, columns), "slice groups", recipe=recipe)
 
     def add(self, name: str, value: Tensor, origin: Origin | None = None) -> str:
         """A new constant under `name` or, where that is taken, `name` with a number."""

@@ -41,6 +41,8 @@ class FoldConstants:
         build = Builder(pool)
         env: dict[fx.Node, Any] = {}
         hard = {name for name in program.constants if name not in source.constants}
+        for name in hard:  # "settled.<node>"
+            pool.origins[name] = Origin(name, recipe=("node", name.partition(".")[2]))
         folded = False
         for node in program.graph.nodes:
             if node.op == "get_attr":
@@ -107,9 +109,8 @@ def _store(
         if old.dtype == value.dtype and old.shape == value.shape and torch.equal(old, value):
             return part, is_hard
     sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
-    return pool.add(
-        base, value, Origin(base.partition("~")[0], (), f"fold {node.target}", sources)
-    ), is_hard
+    origin = Origin(base.partition("~")[0], (), f"fold {node.target}", sources, ("node", node.name))
+    return pool.add(base, value, origin), is_hard
 
 
 def snap(value: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import fx
 
 from igc.analysis.forms import Form, Piece
 from igc.analysis.liveness import Masks
+from igc.recipe import Recipe
 
 if TYPE_CHECKING:
     from igc.passes.slice import _Slicer
@@ -30,12 +31,15 @@ def materialize(slicer: _Slicer, node: fx.Node, form: Form, masks: Masks) -> fx.
     pieces = [Piece(p.source, p.index[wanted], p.coefficient[wanted]) for p in form.pieces]
     pieces = [p for p in pieces if p.coefficient.any()]
     part = Form(form.axis, tuple(pieces), form.shift[wanted], form.written[wanted])
-    return _Maker(slicer, node, part, masks).run()
+    return _Maker(slicer, node, part, masks, wanted).run()
 
 
 class _Maker:
-    def __init__(self, slicer: _Slicer, node: fx.Node, form: Form, masks: Masks) -> None:
+    def __init__(
+        self, slicer: _Slicer, node: fx.Node, form: Form, masks: Masks, channels: Numbers
+    ) -> None:
         assert form.axis is not None
+        self.channels = channels  # of the node, one for each of the form
         self.slicer, self.node, self.form, self.masks = slicer, node, form, masks
         self.axis: int = form.axis
         self.meta: dict[str, Any] = node.meta
@@ -59,8 +63,12 @@ class _Maker:
                 parts, part, at, mixed, self.mix(channels), np.arange(len(channels)), len(channels)
             )
         if constant.any():
-            values, inverse = np.unique(self.form.shift[constant], return_inverse=True)
-            filled = fill(self.slicer, self.node, self.axis, self.masks, values)
+            values, first, inverse = np.unique(
+                self.form.shift[constant], return_index=True, return_inverse=True
+            )
+            numbers = tuple(self.channels[constant][first].tolist())
+            recipe = ("known", self.node.name, self.axis, numbers)
+            filled = fill(self.slicer, self.node, self.axis, self.masks, values, recipe)
             self._add(parts, part, at, constant, filled, inverse, len(values))
         return self.slicer.build.gather(self.meta, self.axis, parts, part, at)
 
@@ -97,7 +105,8 @@ class _Maker:
         shift = self.form.shift[channels]
         assert total is not None
         if shift.any():
-            total = self.call(aten.add.Tensor, total, self.vector(shift))
+            recipe = self.slope(channels, [])
+            total = self.call(aten.add.Tensor, total, self.vector(shift, recipe))
         return total
 
     def _slot(self, slot: list[Piece], channels: Numbers) -> fx.Node:
@@ -114,28 +123,57 @@ class _Maker:
         node = self.slicer.build.gather(self.meta, self.axis, parts, part, at)
         if bool((weight == 1).all()):
             return node
-        return self.call(aten.mul.Tensor, node, self.vector(weight))
+        return self.call(aten.mul.Tensor, node, self.vector(weight, self.slope(channels, slot)))
 
     def call(self, target: Any, *args: Any) -> fx.Node:
         return self.slicer.build.call(self.meta, target, *args)
 
-    def vector(self, values: NDArray[np.float64]) -> fx.Node:
-        return vector(self.slicer, self.node, self.axis, len(self.masks), values)
+    def vector(self, values: NDArray[np.float64], recipe: Recipe) -> fx.Node:
+        return vector(self.slicer, self.node, self.axis, len(self.masks), values, recipe)
+
+    def slope(self, channels: Numbers, slot: list[Piece]) -> Recipe:
+        """The recipe of the coefficients of a slot, or of the shift where the slot is empty."""
+        active = np.stack([p.coefficient[channels] != 0 for p in self.form.pieces])
+        names = [p.source.name for p in self.form.pieces]
+        parts = []
+        pieces: list[Piece | None] = [*slot] if slot else [None]
+        for piece in pieces:
+            mine = np.ones(len(channels), dtype=bool)
+            if piece is not None:
+                mine = piece.coefficient[channels] != 0
+            for pattern in np.unique(active[:, mine], axis=1).T:
+                at = np.flatnonzero(mine & (active == pattern[:, None]).all(axis=0))
+                sources = tuple(sorted({n for n, on in zip(names, pattern, strict=True) if on}))
+                picks = () if piece is None else tuple(piece.index[channels][at].tolist())
+                source = "" if piece is None else piece.source.name
+                here = tuple(self.channels[channels[at]].tolist())
+                parts.append((tuple(at.tolist()), here, sources, source, picks))
+        return ("slope", self.node.name, self.axis, len(channels), tuple(parts))
 
 
 def vector(
-    slicer: _Slicer, node: fx.Node, axis: int, rank: int, values: NDArray[np.float64]
+    slicer: _Slicer,
+    node: fx.Node,
+    axis: int,
+    rank: int,
+    values: NDArray[np.float64],
+    recipe: Recipe | None = None,
 ) -> fx.Node:
     """One number per channel, shaped to broadcast along an axis of a value of this rank."""
     shape = [1] * rank
     shape[axis] = len(values)
     # Kept in float64: emission rounds once, to the network's own type.
     tensor = torch.from_numpy(np.array(values, dtype=np.float64)).reshape(shape)
-    return slicer.build.constant(node.meta, "coefficient", tensor)
+    return slicer.build.constant(node.meta, "coefficient", tensor, recipe)
 
 
 def fill(
-    slicer: _Slicer, node: fx.Node, axis: int, masks: Masks, values: NDArray[np.float64]
+    slicer: _Slicer,
+    node: fx.Node,
+    axis: int,
+    masks: Masks,
+    values: NDArray[np.float64],
+    recipe: Recipe | None = None,
 ) -> fx.Node:
     """Channels that hold one number each, at the size of `node`."""
     dynamic = slicer.facts.dynamic(node)
@@ -143,7 +181,7 @@ def fill(
         slicer.size(node, a) if dynamic[a] else int(m.sum()) for a, m in enumerate(masks)
     ]
     sizes[axis] = len(values)
-    line = vector(slicer, node, axis, len(masks), values)
+    line = vector(slicer, node, axis, len(masks), values, recipe)
     return slicer.build.call(node.meta, aten.expand.default, line, sizes)
 
 

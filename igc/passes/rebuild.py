@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from igc.graph import Origin
 from igc.passes.constants import ConstantPool
+from igc.recipe import Recipe
 
 aten = torch.ops.aten
 Numbers = NDArray[np.int64]
@@ -42,9 +44,12 @@ class Builder:
             self._attr[name] = node
         return self._attr[name]
 
-    def constant(self, meta: dict[str, Any], name: str, value: torch.Tensor) -> fx.Node:
+    def constant(
+        self, meta: dict[str, Any], name: str, value: torch.Tensor, recipe: Recipe | None = None
+    ) -> fx.Node:
         """A new constant and its node."""
-        return self.attr(self.pool.add(name, value), meta)
+        origin = Origin("", (), "computed", recipe=recipe)
+        return self.attr(self.pool.add(name, value, origin), meta)
 
     def take(
         self, meta: dict[str, Any], x: fx.Node, axis: int, index: Numbers, size: int

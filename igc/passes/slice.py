@@ -300,16 +300,17 @@ class _Slicer:
         weight = self.program.constants[str(rel.weight.node.target)]
         width = weight.shape[0] // rel.groups if not rel.transposed else weight.shape[1]
         per_in = self.facts.shape(rel.x.node)[rel.x_axis] // rel.groups
-        blocks = []
+        blocks, picks = [], []
         for rows, columns in zip(plan.rows, plan.columns, strict=True):
             r = torch.from_numpy(rows % width if rel.transposed else rows)
             c = torch.from_numpy(columns if rel.transposed else columns % per_in)
             first, second = (c, r) if rel.transposed else (r, c)
+            picks.append((first, second))
             blocks.append(weight.index_select(0, first).index_select(1, second))
         cut = torch.cat(blocks)
         name = str(rel.weight.node.target)
         if cut.shape != weight.shape:
-            name = self.pool.add(name, cut, self.pool.group_origin(name, plan))
+            name = self.pool.add(name, cut, self.pool.group_origin(name, plan, picks))
         operands = {rel.x.node: x, rel.weight.node: self.build.attr(name, rel.weight.node.meta)}
         if rel.bias is not None:
             operands[rel.bias] = self.value(rel.bias, (plan.rows_mask,))

@@ -116,4 +116,6 @@ def _sum(
             term = build.call(node.meta, aten.mul.Tensor, term, build.attr(name, node.meta))
         total = term if total is None else build.call(node.meta, aten.add.Tensor, total, term)
     assert total is not None
+    if total is not env[stacked.parts[0]]:
+        total._rename(node.name)  # it is the sum, and is known by the sum's name
     return total
