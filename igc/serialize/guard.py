@@ -21,6 +21,9 @@ from igc.opset import FROZEN, name_of
 from igc.serialize.fields import INT64, integer, show
 
 MAX_BYTES = 1 << 34
+FREE_BYTES = 1 << 30  # that constants may come to in any network
+MULTIPLE = 16  # of the file's own tensors: masked kernels of several tasks
+LARGE = 1 << 20  # smaller values need no adding up
 MAX_RANK = 32
 MAX_PIECES = 1 << 20
 
@@ -81,11 +84,13 @@ def check_call(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
 def check_runs(program: Program) -> None:
     """Runs the program on meta tensors at its example sizes.
 
-    Raises `BadCheckpoint`, naming the node, for operands that do not fit, for a value of more
-    than 16 GiB and for a graph that returns something else than tensors.
+    Raises `BadCheckpoint`, naming the node, for operands that do not fit, for more than 16 GiB
+    at a time, for constants far larger than the file's own tensors and for a graph that returns
+    something else than tensors.
     """
     values: dict[fx.Node, Any] = {}
     known: dict[Any, Any] = {}  # the branches of a gated network repeat one another's calls
+    memory = _Memory(program)
     feed = iter(program.inputs)
     budget = MAX_PIECES
     with torch.no_grad(), warnings.catch_warnings():
@@ -112,6 +117,54 @@ def check_runs(program: Program) -> None:
                 value = known[key]
             _check_value(value, where)
             values[node] = value
+            memory.take(node, value)
+
+
+class _Memory:
+    """How much a run would hold at a time, and how much of what it makes is constant.
+
+    A value lives until its last reader. What depends on no input is folded when the network is
+    compiled, so all of it counts, against what the file itself holds.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.alive: dict[fx.Node, int] = {}
+        self.constant: set[fx.Node] = set()
+        held = sum(t.numel() * t.element_size() for t in program.constants.values())
+        self.may_make = FREE_BYTES + MULTIPLE * held
+        last = {operand: node for node in program.graph.nodes for operand in node.all_input_nodes}
+        self.dying: dict[fx.Node, list[fx.Node]] = {}
+        for operand, reader in last.items():
+            self.dying.setdefault(reader, []).append(operand)
+
+    def take(self, node: fx.Node, value: Any) -> None:
+        """Accounts for the value of a node; raises `BadCheckpoint` beyond the limits."""
+        size = 0 if node.op == "get_attr" else _bytes(value)
+        if node.op == "get_attr" or (
+            node.op == "call_function" and self.constant.issuperset(node.all_input_nodes)
+        ):
+            self.constant.add(node)
+            self.may_make -= size
+            if self.may_make < 0:
+                raise BadCheckpoint(
+                    f"node '{node.name}' makes constants far larger than the file's own tensors "
+                    f"({size / 2**30:.1f} GiB)"
+                )
+        self.alive[node] = size
+        total = sum(self.alive.values()) if size >= LARGE else 0
+        if total > MAX_BYTES:
+            raise BadCheckpoint(
+                f"node '{node.name}' is one too many: the network holds {total / 2**30:.0f} GiB "
+                f"at a time, more than the limit of {MAX_BYTES >> 30} GiB"
+            )
+        for operand in self.dying.get(node, ()):
+            self.alive.pop(operand, None)
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    return sum(map(_bytes, value)) if isinstance(value, (tuple, list)) else 0
 
 
 def _meta_input(spec: InputSpec, sizes: dict[str, int]) -> Tensor:
