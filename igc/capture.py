@@ -15,6 +15,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from igc.analysis.shapes import other_sizes, shapes
+from igc.devices import beside, on_cpu
 from igc.errors import BadInput, IgcError
 from igc.functional import functionalized
 from igc.graph import SIZE_OPS, InputSpec, Program, args_of, mapped
@@ -59,14 +60,15 @@ def capture(module: nn.Module, example_inputs: Example) -> Program:
     """The program that `module` runs in evaluation mode on inputs like `example_inputs`.
 
     The batch (the first dim of every input) is dynamic where the network allows it, and so are
-    the height and width of image-like inputs. Parameters are shared with the module, not copied;
-    the module itself is left as it was. Raises `BadInput` where torch cannot export the module.
+    the height and width of image-like inputs. Parameters are shared with the module, not copied
+    (unless it is on another device: programs are on the CPU); the module itself is left as it
+    was. Raises `BadInput` where torch cannot export the module.
     """
-    inputs = as_inputs(example_inputs)
+    inputs = beside(module, as_inputs(example_inputs))
     training = [m for m in module.modules() if m.training]
     try:
         module.eval()
-        return _capture(module, inputs)
+        return on_cpu(_capture(module, inputs))
     finally:
         for m in training:
             m.training = True

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from igc.analysis.gates import refuse_open_questions
 from igc.capture import Example, capture
 from igc.checkpoint import check_gates
+from igc.devices import device_of
 from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
 from igc.graph import Program
@@ -40,7 +41,7 @@ def compile(  # the public name is igc.compile
     `module_or_path` is any module (its evaluation mode is compiled; it is left as it was) or the
     path of a file that `igc.save` wrote. `example_inputs`, a tensor or a tuple of tensors, is
     needed for a module. `tasks` keeps only these outputs. The result takes the same inputs and
-    returns the same structure, in the same dtype.
+    returns the same structure, in the same dtype and on the device of the module.
 
     Raises `BadInput` (a network torch cannot export, wrong inputs, unknown tasks),
     `BadCheckpoint` (a bad file) and `Refused` (a gate that is not a constant).
@@ -59,6 +60,8 @@ def compilation(
         gated = only(gated, tasks)
     program, record = compile_program(gated)
     static = emit(program)
+    if isinstance(module_or_path, nn.Module):
+        static.to(device_of(module_or_path))
     static.record = record
     return Compilation(gated, program, static, record)
 

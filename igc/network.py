@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from igc.devices import on_cpu
 from igc.errors import BadInput
 from igc.graph import Program, copy_node, execute
 
@@ -56,7 +57,7 @@ class GatedGraph(nn.Module):
         constants = {n: t.detach() for n, t in self._tensors().items()}
         dtype = self._converted()
         program = self._program if dtype is None else _retyped(self._program, dtype)
-        return replace(program, constants=constants)
+        return on_cpu(replace(program, constants=constants))
 
     def to_program(self) -> Program:
         """The same as `program`: what igc takes instead of capturing the network anew."""

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from igc.devices import on_cpu
 from igc.emit.gathers import gathered
 from igc.emit.plan import Plan, plan
 from igc.errors import BadInput
@@ -59,8 +60,9 @@ class StaticNetwork(nn.Module):
     def to_program(self) -> Program:
         """The program that this module now runs: its graph with the current parameter values.
 
-        Tensors are shared with the module, not copied. Raises `BadInput` where a parameter has
-        another shape than igc gave it (pruned by another tool, say): compile the module anew then.
+        Tensors are shared with the module where it is on the CPU, not copied. Raises `BadInput`
+        where a parameter has another shape than igc gave it (pruned by another tool, say): compile
+        the module anew then.
         """
         program = self.plan.program
         constants: dict[str, Tensor] = {}
@@ -77,7 +79,7 @@ class StaticNetwork(nn.Module):
         floating = {v.dtype for v in constants.values() if v.dtype.is_floating_point}
         if len(floating) == 1:
             (dtype,) = floating
-        return retype(replace(program, constants=constants), dtype)
+        return on_cpu(retype(replace(program, constants=constants), dtype))
 
     def gathered_layers(self) -> list[nn.Module]:
         """The layers from whose output channels a gather picks, by channel number.

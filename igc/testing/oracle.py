@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -92,10 +92,9 @@ def needed_elements(
     see `igc.testing.dead_zones`.
     """
     net = in_double(module)
+    chosen: Iterable[tuple[str, nn.Parameter]] = _kernels(net, exclude)
     if vectors:
-        chosen = ((n, p) for n, p in net.named_parameters() if not is_gate(n, exclude))
-    else:
-        chosen = _kernels(net, exclude)
+        chosen = [(n, p) for n, p in net.named_parameters() if not is_gate(n, exclude)]
     kernels = {name: p for name, p in chosen if p.is_floating_point()}
     for name, p in net.named_parameters():
         p.requires_grad_(name in kernels)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from igc.compile import Compilation
+from igc.devices import beside
 from igc.errors import BadInput, IgcError, Refused
 from igc.graph import Program, cast_to, execute
 from igc.precise import decided, settled
@@ -76,7 +77,7 @@ class TorchSide:
             with torch.no_grad():
                 return _tensors(execute(self.program, inputs, dtype=self.program.dtype))
         with evaluating(self.module), torch.no_grad():
-            result = self.module(*(cast_to(x, self.dtype) for x in inputs))
+            result = self.module(*beside(self.module, (cast_to(x, self.dtype) for x in inputs)))
         return _tensors([v for v in pytree.tree_leaves(result) if v is not None])
 
     def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
@@ -186,4 +187,4 @@ def _tensors(values: Sequence[Any]) -> list[Tensor]:
     for i, value in enumerate(values):
         if not isinstance(value, Tensor):
             raise BadInput(f"output {i} is a {type(value).__name__}; outputs must be tensors")
-    return [torch.view_as_real(v) if v.is_complex() else v for v in values]
+    return [(torch.view_as_real(v) if v.is_complex() else v).cpu() for v in values]
