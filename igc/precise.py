@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from igc.graph import Program, copy_node, is_float
+from igc.errors import BadInput
+from igc.graph import Program, copy_node, is_float, layer_of
 
 aten = torch.ops.aten
 STEPS = frozenset({
@@ -119,6 +120,10 @@ def _evaluate(
         args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
         if device is not None and "device" in kwargs:
             kwargs = {**kwargs, "device": torch.device(device)}
-        with torch.no_grad():
-            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]  # a call_function target
+        try:
+            with torch.no_grad():
+                values[node] = node.target(*args, **kwargs)  # type: ignore[operator]  # a call
+        except Exception as error:  # torch raises many kinds for operands that do not fit
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise BadInput(f"layer '{layer_of(node)}' does not run: {reason}") from error
     return values
