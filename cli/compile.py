@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from .options import Checkpoint, FullSize, Input, Json, Model, Tasks
 if TYPE_CHECKING:
     from igc.emit import StaticNetwork
     from igc.report import Report
-    from igc.verifying import Check
+    from igc.verifying import Check, Leg
 
 REPORT_WRITERS = {".html": "to_html", ".md": "to_markdown", ".csv": "to_csv", ".json": "to_json"}
 
@@ -32,10 +33,16 @@ class Targets:
     source: Path | None
     report: Path | None
 
+    @property
+    def manifest(self) -> Path:
+        """The manifest, which is always written: MODEL.manifest.json."""
+        return self.onnx.with_suffix(".manifest.json")
+
     def named(self) -> Iterator[tuple[str, Path]]:
         """The option and the path of each file asked for."""
         for option, path in (
             ("--out", self.onnx),
+            ("manifest", self.manifest),
             ("--torch-out", self.torch),
             ("--source-out", self.source),
             ("--report", self.report),
@@ -89,6 +96,9 @@ def command(
 ) -> None:
     """Compile a gated network into a plain static one, verify it, and write it as ONNX.
 
+    Beside MODEL.onnx lies MODEL.manifest.json, which tells of every tensor how it is made of the
+    checkpoint's; `igc audit` checks it.
+
     All files are written under temporary names and renamed at the end: when compiling or
     verifying fails, nothing is written and older files stay as they were.
 
@@ -129,6 +139,13 @@ def command(
                 raise _Disproved
             return {"passed": True, **{name: _ways(check) for name, check in checks.items()}}
 
+        def sign(model_file: Path, manifest: Path) -> None:
+            from igc.certificate import hashes
+            from igc.emit.onnx_manifest import certify
+
+            figures = {name: _figures(check) for name, check in checks.items()}
+            certify(static, model_file, manifest, hashes(checkpoint, reference), figures or None)
+
         def costs(model_files: list[Path]) -> Report:
             files: dict[str, Path | list[Path]] = {"gated": checkpoint, "static": model_files}
             made = igc.report(reference, static, files=files, references=report is not None)
@@ -137,7 +154,7 @@ def command(
         with contextlib.suppress(_Disproved):
             if not all(checks.values()):
                 raise _Disproved
-            found = _write(targets, static, costs, None if no_verify else prove)
+            found = _write(targets, static, costs, None if no_verify else prove, sign)
     passed = all(checks.values())
     outcome: dict[str, Any] = {
         "checkpoint": checkpoint,
@@ -188,11 +205,33 @@ def _ways(check: Check) -> list[str]:
     return sorted({leg.way for output in check.outputs.values() for leg in output.legs})
 
 
+def _figures(check: Check) -> dict[str, Any]:
+    """The largest error of each output and its bound, over the output's largest value.
+
+    Each as the power of ten above: further digits depend on how many threads computed them.
+    """
+
+    def above(part: float, whole: float) -> float:
+        share = part / whole if part and whole else part
+        return float(f"1e{math.ceil(math.log10(share))}") if 0 < share < math.inf else share
+
+    def worst(legs: list[Leg]) -> dict[str, float]:
+        leg = max(legs, key=lambda leg: leg.strain)
+        return {"error": above(leg.max_abs, leg.scale), "bound": above(leg.bound, leg.scale)}
+
+    ways: dict[str, Any] = {way: {} for way in _ways(check)}
+    for name, output in check.outputs.items():
+        for way, found in ways.items():
+            found[name] = worst([leg for leg in output.legs if leg.way == way])
+    return ways
+
+
 def _write(
     targets: Targets,
     static: StaticNetwork,
     costs: Callable[[list[Path]], Report],
     prove: Callable[[Path], dict[str, Any]] | None,
+    sign: Callable[[Path, Path], None],
 ) -> Report:
     """Writes every target, or none where `prove` raises; returns the cost report."""
     import igc
@@ -201,6 +240,7 @@ def _write(
     with contextlib.ExitStack() as renames:
         files = [renames.enter_context(atomic_write(targets.onnx))]
         igc.export_onnx(static, files[0], verification=prove)
+        sign(files[0], renames.enter_context(atomic_write(targets.manifest)))
         if targets.torch is not None:
             files.append(renames.enter_context(atomic_write(targets.torch)))
             static.save(files[1])

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import compile, demo, explain, inspect, report, verify
+from . import audit, compile, demo, explain, inspect, report, verify
 from .common import debugging
 from .limits import bound_memory
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 app.command("compile")(compile.command)
 app.command("verify")(verify.command)
+app.command("audit")(audit.command)
 app.command("report")(report.command)
 app.command("inspect")(inspect.command)
 app.command("explain")(explain.command)

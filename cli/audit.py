@@ -1,0 +1,92 @@
+"""`igc audit`: is a compiled model what its manifest says, and made of this checkpoint?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .common import (
+    example_inputs,
+    load_network,
+    only_results_on_stdout,
+    print_json,
+    require_file,
+    require_shapes,
+)
+from .options import Input, Json, Model
+
+if TYPE_CHECKING:
+    from igc.audit import Audit
+
+
+def command(
+    onnx: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL.onnx",
+            show_default=False,
+            help="What igc compile wrote; its manifest lies beside it.",
+        ),
+    ],
+    against: Annotated[
+        Path,
+        typer.Option(
+            "--against",
+            metavar="CKPT",
+            show_default=False,
+            help="The checkpoint it was compiled from.",
+        ),
+    ],
+    model: Model = None,
+    shapes: Input = None,
+    as_json: Json = False,
+) -> None:
+    """Check a compiled model's certificate against the checkpoint, without the compiler.
+
+    Every tensor is derived anew from the checkpoint as the manifest MODEL.manifest.json says, the
+    rows left out are shown to be unread, and the outputs are compared.
+
+    Exit code 0: the certificate holds. 1: it does not, and what is wrong is named. 2: it could not
+    be checked.
+
+    Examples:
+
+      igc audit model.onnx --against gated.pt
+
+      igc audit model.onnx --against weights.pt --model nets.py:make_net --input 1x3x224x224
+    """
+    inputs = example_inputs(shapes)
+    require_file(onnx)
+    with only_results_on_stdout():
+        require_shapes(against, model, inputs)
+        network = load_network(against, model)
+        from igc.audit import audit
+        from igc.capture import capture
+        from igc.certificate import hashes
+
+        known = getattr(network, "to_program", None)
+        program = known() if known is not None else capture(network, inputs or ())
+        found = audit(onnx, program, hashes(against, network))
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        typer.echo(_told(found))
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _told(found: Audit) -> str:
+    if not found.passed:
+        return "\n  ".join([f"the certificate of {found.model} does not hold:", *found.failures])
+    return (
+        f"the certificate of {found.model} holds:\n"
+        f"  {found.moved} tensors are rows of the checkpoint, bit for bit\n"
+        f"  {found.folded} tensors are folded from it: {found.worst_ulps:.2g} ulp at most, "
+        f"{found.allowed_ulps} are allowed\n"
+        f"  {found.literal} tensors are numbers of the graph (indices, shapes, scalars)\n"
+        f"  {found.left_out} elements of the checkpoint are left out, and no output reads them\n"
+        f"  {len(found.gates)} tensors are gates and mixes: they are taken as given\n"
+        "  the outputs are those of the gated network"
+    )

@@ -1,0 +1,5 @@
+"""The auditor: a compiled model against its checkpoint, without any of the compiler's passes."""
+
+from igc.audit.check import Audit, audit
+
+__all__ = ["Audit", "audit"]
