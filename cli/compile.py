@@ -171,9 +171,10 @@ def command(
     if not passed:
         from igc.errors import CheckFailed
 
+        odd = [note for check in checks.values() for note in check.notes if "not finite" in note]
+        why = f"it cannot be compared: {odd[0]}" if odd else "this is a defect in igc: report it"
         raise CheckFailed(
-            f"{checkpoint} and its compiled network differ, so nothing was written; "
-            "this is a defect in igc: please report it"
+            f"{checkpoint} and its compiled network differ, so nothing was written; {why}"
         )
 
 

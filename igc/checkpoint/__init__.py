@@ -1,6 +1,13 @@
 """Safe, code-free save and load of networks, and of the weights of networks built elsewhere."""
 
-from igc.checkpoint.reading import check_finite, check_gates, is_igc_file, load, load_program
+from igc.checkpoint.reading import (
+    check_finite,
+    check_gates,
+    finite_notes,
+    is_igc_file,
+    load,
+    load_program,
+)
 from igc.checkpoint.weights import build_model, load_into, read_state_dict
 from igc.checkpoint.writing import save, save_program
 
@@ -8,6 +15,7 @@ __all__ = [
     "build_model",
     "check_finite",
     "check_gates",
+    "finite_notes",
     "is_igc_file",
     "load",
     "load_into",

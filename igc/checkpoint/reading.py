@@ -25,6 +25,7 @@ from igc.serialize.fields import record, show, table
 FORMAT = "igc"
 VERSION = 1
 MAX_TEXT = 64 << 20
+SHOWN = 20  # tensors that are not finite
 # The index comes first in the file, and the format first in the index.
 _MARK = re.compile(rb"/data\.pkl.*\x80\x02}q\x00\(X\x06\0\0\0formatq\x01X\x03\0\0\0igc", re.DOTALL)
 MAX_PICKLE = MAX_TEXT + (32 << 20)
@@ -201,8 +202,16 @@ def check_finite(program: Program) -> list[str]:
     return [line for name, t in program.constants.items() if (line := _not_finite(name, t))]
 
 
+def finite_notes(program: Program) -> list[str]:
+    """The lines of `check_finite` as notes for a report, twenty tensors at most."""
+    lines = check_finite(program)
+    notes = [f"not finite: {line}" for line in lines[:SHOWN]]
+    more = len(lines) - SHOWN
+    return [*notes, f"not finite: {more} tensors more"] if more > 0 else notes
+
+
 def _not_finite(name: str, tensor: Tensor) -> str:
-    if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
+    if tensor.is_meta or not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
         return ""
     nan, inf = int(torch.isnan(tensor).sum()), int(torch.isinf(tensor).sum())
     found = [f"{n} {what}" for n, what in ((nan, "NaN"), (inf, "infinite")) if n]

@@ -163,7 +163,9 @@ def _opaque(row: dict[str, Any], compiled: Cost) -> dict[str, Any]:
 def _warnings(
     given: Program, columns: dict[str, Column], shares: dict[str, dict[str, float]]
 ) -> list[str]:
-    found = blocks.warnings(given)
+    from igc.checkpoint import finite_notes
+
+    found = finite_notes(given) + blocks.warnings(given)
     values = [share for by_task in shares.values() for share in by_task.values()]
     static, opened = columns["static"].cost, columns.get("all_open", Column(None)).cost
     if static is not None and opened is not None and opened.macs and values:

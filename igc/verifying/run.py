@@ -7,6 +7,7 @@ from os import PathLike
 
 from torch import Tensor, nn
 
+from igc.checkpoint import finite_notes
 from igc.compile import Compilation
 from igc.errors import BadInput
 from igc.graph import Program
@@ -56,6 +57,8 @@ def verify(
     ref, cand = _sides(reference, candidate, inputs)
     signature = _signature(ref, cand, full)
     sets, notes = draws(signature, inputs)
+    if isinstance(ref, TorchSide):
+        notes += finite_notes(ref.program)
     keep, failures = _matching(ref, cand, tasks)
     if isinstance(ref, TorchSide):
         smallest = min(sets, key=lambda draw: sum(t.numel() for t in draw.tensors))
