@@ -15,6 +15,7 @@ from igc.analysis.demand import Route, demand
 from igc.errors import BadInput, IgcError
 from igc.report.onnx_macs import FREE_DOMAINS, RULES, UNCOUNTED
 from igc.report.onnx_routes import onnx_routes
+from igc.report.onnx_sizes import inferred
 from igc.verifying.onnx_guard import read_onnx
 
 Shape = tuple[int, ...]
@@ -35,10 +36,9 @@ def onnx_cost(path: str, input_shapes: Mapping[str, Sequence[int]] | None = None
     model = read_onnx(path)
     fixed = _fix_inputs(model, input_shapes or {}, path)
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        graph = inferred(model).graph
     except Exception as error:  # its own errors and protobuf's
         raise BadInput(f"{path}: its shapes cannot be inferred: {_line(error)}") from error
-    graph = inferred.graph
     shapes, widths = _shapes(graph)
     needed = _reaches(graph, shapes)
     outputs = tuple(o.name for o in graph.output)
@@ -159,12 +159,19 @@ def _name(node: onnx.NodeProto) -> str:
 
 
 def _layers(graph: onnx.GraphProto) -> dict[str, str]:
-    """A layer for each node: that of its weight, `layer1.conv` of `layer1.conv.weight`."""
+    """A layer for each node: that of its weight, `layer1.conv` of `layer1.conv.weight`.
+
+    A node that reads no weight of a layer belongs to the layer whose result it works on.
+    """
     weights = {i.name for i in graph.initializer}
     found = {}
+    behind: dict[str, str] = {}
     for node in graph.node:
         owners = [n.rpartition(".")[0] for n in node.input if n in weights and "." in n]
+        owners += [behind[n] for n in node.input if n in behind]
         found[_name(node)] = owners[0] if owners else _name(node)
+        if owners:
+            behind.update(dict.fromkeys(node.output, owners[0]))
     return found
 
 

@@ -139,6 +139,45 @@ def test_tasks_are_told_apart_behind_a_join(tmp_path: Path) -> None:
     assert values["total"]["peak_bytes"] == (5 + 5) * 16 * 4
 
 
+def test_a_node_without_weights_belongs_to_the_layer_before_it(tmp_path: Path) -> None:
+    nodes = [
+        NODE("Relu", ["x"], ["r"], name="first"),
+        NODE("Conv", ["r", "a.b.weight"], ["f"]),
+        NODE("Mul", ["f", "coefficient"], ["m"], name="Mul_3"),
+        NODE("MatMul", ["m", "m"], ["y"], name="MatMul_4"),
+    ]
+    weights = {"a.b.weight": zeros(2, 3, 1, 1), "coefficient": zeros(1, 2, 1, 1)}
+    path = write(tmp_path / "m.onnx", nodes, {"x": ["n", 3, 4, 4]}, weights)
+    (row,) = report(path).to_dict()["layers"]
+    assert (row["layer"], row["onnx"]["macs"], row["onnx"]["params"]) == ("a.b", 96 + 128, 6 + 2)
+    assert {n.layer for n in onnx_cost(path).nodes} == {"first", "a.b"}
+
+
+def test_sizes_that_the_graph_computes_are_followed(tmp_path: Path) -> None:
+    """A shape put together from others, which ONNX's own inference gives up on."""
+    nodes = [
+        NODE("Shape", ["x"], ["batch"], start=0, end=1),
+        NODE("Shape", ["x"], ["all"]),
+        NODE("Slice", ["all", "two", "four"], ["size"]),
+        NODE("Mul", ["size", "two"], ["double"]),
+        NODE("Div", ["double", "two"], ["half"]),
+        NODE("Concat", ["batch", "three", "half"], ["shape"], axis=0),
+        NODE("GlobalAveragePool", ["x"], ["mean"]),
+        NODE("Expand", ["mean", "shape"], ["wide"]),
+        NODE("Conv", ["wide", "w"], ["y"]),
+    ]
+    weights = {
+        "two": np.array([2]), "four": np.array([4]), "three": np.array([3]),
+        "w": zeros(5, 3, 1, 1),
+    }  # fmt: skip
+    path = write(tmp_path / "m.onnx", nodes, {"x": ["n", 3, 4, 6]}, weights)
+    found = onnx_cost(path)
+    assert (found.macs, found.uncounted) == (15 * 24, ())
+    assert len(found.nodes) == len(nodes)
+    # The wide tensor and the result: both 24 pixels; the picture and its sizes are gone by then.
+    assert found.peak_bytes == (3 + 5) * 24 * 4
+
+
 def test_unknown_ops_are_named_not_counted_as_free(tmp_path: Path) -> None:
     nodes = [NODE("Magic", ["x"], ["y"], domain="my.ops", name="magic")]
     made = report(write(tmp_path / "m.onnx", nodes, {"x": ["n", 3]}, {}))
