@@ -19,6 +19,7 @@ from igc.models.heads import LinearHead
 from igc.models.multitask import SingleTaskNetworks, UniformSharing
 from igc.models.resnet import resnet18
 from igc.models.resnet_cifar import PooledLinear, ResNetCifar
+from igc.nn import GatedNetwork
 
 SEED = 0
 
@@ -116,19 +117,19 @@ def gated(spec: Spec) -> nn.Module:
     family = spec.of
     torch.manual_seed(SEED)
     net = igc.gate(family.backbone(family.channels), family.heads(family.channels), at=spec.at)
+    randomize(net, spec.share)
+    return net.eval()
+
+
+def randomize(net: GatedNetwork, share: float) -> None:
+    """Random weights and mixes, and that share of every layer's and task's gates open."""
     with torch.no_grad():
         _scatter(net.branches.modules())
         for mix in net.mixes.values():
             mix.beta.normal_()
         for by_task in net.gates.values():
             for gate in by_task.values():
-                gate.alpha.copy_(_alpha(gate.alpha.numel(), spec.share))
-    return net.eval()
-
-
-def has_shipped() -> bool:
-    """Whether the demo's trained checkpoint is part of this checkout."""
-    return resources.files("igc.demo").joinpath("data", "gated.pt").is_file()
+                gate.alpha.copy_(_alpha(gate.alpha.numel(), share))
 
 
 def _shipped() -> nn.Module:
@@ -156,6 +157,8 @@ def _scatter(modules: Iterable[nn.Module]) -> None:
             nn.init.normal_(module.bias, 0.0, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.normal_(module.running_mean, 0.0, 0.1)
+        elif isinstance(module, nn.Linear):
+            module.weight.add_(torch.randn_like(module.weight), alpha=0.02)
 
 
 class Chain(nn.Module):
@@ -183,9 +186,5 @@ def chain(layers: int, tasks: int) -> nn.Module:
     torch.manual_seed(SEED)
     heads = {f"task{t}": LinearHead(8, 2) for t in range(tasks)}
     net = igc.gate(Chain(layers), heads, at="layer")
-    with torch.no_grad():
-        _scatter(net.branches.modules())
-        for by_task in net.gates.values():
-            for gate in by_task.values():
-                gate.alpha.copy_(_alpha(8, 0.5))
+    randomize(net, 0.5)
     return net.eval()

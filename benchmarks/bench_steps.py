@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 import igc
+from benchmarks import bench_papers
 from benchmarks.bench_networks import Spec, chain, gated
 from benchmarks.bench_timing import interleaved
 from igc.analysis.cost import cost
@@ -190,6 +191,7 @@ STEPS: dict[str, Callable[..., dict[str, Any]]] = {
     "onnxruntime": time_onnxruntime,
     "torch": time_torch,
     "scale": scale,
+    "paper": bench_papers.save,
 }
 
 

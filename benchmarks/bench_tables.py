@@ -33,6 +33,8 @@ def markdown(results: Results) -> str:
     if networks:
         lines += [*_costs(networks), *_speed(networks), *_milliseconds(networks)]
         lines += [*_files(networks), *_compile(networks), *_memory(networks, results["baseline"])]
+    if results["papers"]:
+        lines += _papers(results["papers"])
     if results["scaling"]:
         lines += _scaling(results["scaling"])
     return "\n".join(lines).rstrip() + "\n"
@@ -120,6 +122,23 @@ def _memory(networks: Sequence[Results], baseline: Results) -> list[str]:
         "networks in float64 on several inputs."
     )
     return _section("Peak memory", text, head, rows)
+
+
+def _papers(papers: Sequence[Results]) -> list[str]:
+    rows = [
+        [p["name"], str(p["tasks"]), str(p["gates"]), "x".join(map(str, p["size"])),
+         f"{p['model'] / 2**20:.0f}", f"{p['onnx'] / 2**20:.0f}", f"{p['seconds']:.0f}",
+         f"{p['cpu_seconds']:.0f}", f"{p['peak'] / 2**20:.0f}", f"{p['times']:.1f}"]
+        for p in papers
+    ]  # fmt: skip
+    text = (
+        "`igc compile` as a whole: capture, passes, ONNX, both verifications, report. Random "
+        "weights, 30 % of the gates open. MiB; *times the model*: peak memory, less that of the "
+        "same process on a tiny network, over the gated checkpoint."
+    )
+    head = ["network", "tasks", "gates", "image", "gated.pt", "ONNX", "seconds", "CPU seconds",
+            "peak memory", "times the model"]  # fmt: skip
+    return _section("The papers' networks", text, head, rows)
 
 
 def _scaling(scaling: Results) -> list[str]:

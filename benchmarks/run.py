@@ -1,13 +1,13 @@
 """Measures what compiling gives: `make bench`, or
 
-    python -m benchmarks.run [--quick] [--only NAME ...] [--repeats N] [--out DIR]
+    python -m benchmarks.run [--quick] [--only NAME ...] [--papers] [--repeats N] [--out DIR]
 
 Side by side, in interleaved rounds: the gated network, the compiled one, and three ordinary ones
 (dense with as many MACs as the compiled one, uniform sharing, single-task networks), in
 onnxruntime and in torch, with one and two threads; compile time against `torch.onnx.export` of
-the gated network; peak memory against its size; file sizes. `--only scaling` measures compile
-time against layers and tasks. Writes latest.json and latest.md. benchmarks/README.md says how to
-read them.
+the gated network; peak memory against its size; file sizes. `--papers` measures what the papers'
+networks take to compile, and compile time against layers and tasks. Writes latest.json and
+latest.md. benchmarks/README.md says how to read them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -38,6 +39,10 @@ NETWORKS: dict[str, Json] = {
     "resnet18-block-30": {"family": "resnet18", "at": "block", "share": 0.3},
 }
 QUICK = ("demo", "resnet18-layer-30")
+#: The papers' networks at full size (`benchmarks.bench_papers`): compiled, not timed.
+PAPERS = (
+    "resnet50-aspp-3", "resnet18-aspp-5", "hrnet18-3", "dpt-base-3", "mobilenetv2-aspp-2",
+)  # fmt: skip
 #: Not in a run of its own accord: the smoke test's, whose process is also memory's baseline.
 TINY: Json = {"family": "tiny", "at": "block", "share": 0.5}
 
@@ -145,6 +150,17 @@ def baseline(folder: Path) -> dict[str, float]:
     return peaks([run], [export], igc_compile(folder))
 
 
+def paper(name: str, folder: Path, empty: Json) -> Json:
+    """`igc compile`, its verifications included, on one network of a paper."""
+    say(f"{name}: save")
+    saved = step("paper", folder, name=name)
+    say(f"{name}: igc compile")
+    used = igc_compile(folder)
+    found = {key: saved[key] for key in ("size", "tasks", "gates", "model")}
+    times = (used["peak"] - empty["command"]) / saved["model"]
+    return {"name": name, **found, "onnx": size(folder / "command.onnx"), **used, "times": times}
+
+
 def size(path: Path) -> int:
     """Bytes of a file, with those that lie beside it as external data."""
     data = path.with_name(path.name + ".data")
@@ -172,6 +188,7 @@ def collect(names: list[str], rounds: int, compiles: int | None, quick: bool) ->
         "machine": machine(),
         "settings": {"rounds": rounds, "threads": THREADS, "quick": quick},
         "networks": [],
+        "papers": [],
         "scaling": None,
     }
     with tempfile.TemporaryDirectory() as temporary:
@@ -182,9 +199,13 @@ def collect(names: list[str], rounds: int, compiles: int | None, quick: bool) ->
             if name == "scaling":
                 results["scaling"] = scaling(top, quick, say)
                 continue
-            spec = {"name": name, **{**NETWORKS, "tiny": TINY}[name]}
             folder = top / name
             folder.mkdir()
+            if name in PAPERS:
+                results["papers"].append(paper(name, folder, results["baseline"]))
+                shutil.rmtree(folder)
+                continue
+            spec = {"name": name, **{**NETWORKS, "tiny": TINY}[name]}
             often = compiles or (1 if quick else COMPILES.get(spec["family"], 1))
             found = measure(name, spec, rounds, often, folder, results["baseline"])
             results["networks"].append(found)
@@ -201,7 +222,7 @@ def say(text: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Measures, writes latest.json and latest.md, prints the tables; returns the exit code."""
-    known = (*NETWORKS, "tiny", "scaling")
+    known = (*NETWORKS, *PAPERS, "tiny", "scaling")
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run",
         description=__doc__,
@@ -209,6 +230,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="two networks, few rounds")
     parser.add_argument("--only", action="append", choices=known, help="this one; may be repeated")
+    parser.add_argument("--papers", action="store_true", help="the papers' networks, and scaling")
     parser.add_argument("--repeats", type=int, metavar="N", help=f"rounds; {ROUNDS} by default")
     parser.add_argument("--compiles", type=int, metavar="N", help="compile runs of each network")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR")
@@ -218,6 +240,8 @@ def main(argv: list[str] | None = None) -> int:
         if value is not None and value < 1:
             parser.error(f"--{name} {value}: give a number of at least 1")
     names = options.only or list(QUICK if options.quick else NETWORKS)
+    if options.papers:
+        names = [*(options.only or ()), *PAPERS, "scaling"]
     rounds = options.repeats or (QUICK_ROUNDS if options.quick else ROUNDS)
     try:
         results = collect(list(dict.fromkeys(names)), rounds, options.compiles, options.quick)
