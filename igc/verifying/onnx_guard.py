@@ -116,8 +116,8 @@ def _check_graph(graph: onnx.GraphProto, outer: frozenset[str], folder: Path) ->
 def _check_nodes(nodes: Iterable[onnx.NodeProto], known: set[str], folder: Path) -> None:
     """Checks the nodes in order; `known` are the names before them, and grows by theirs."""
     for node in nodes:
-        _check_name(node.name)
-        _check_name(node.op_type)
+        for text in (node.name, node.op_type, node.domain):
+            _check_name(text)
         for name in node.input:
             if name and name not in known:
                 raise BadInput(
@@ -125,6 +125,7 @@ def _check_nodes(nodes: Iterable[onnx.NodeProto], known: set[str], folder: Path)
                     "before it gives: a cycle, or a piece is missing"
                 )
         for attribute in node.attribute:
+            _check_name(attribute.name)
             for tensor in (attribute.t, *attribute.tensors):
                 _check_tensor(tensor, folder)
             for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
@@ -143,8 +144,9 @@ def _subgraphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
     yield from attribute.graphs
 
 
-def _check_name(name: str) -> None:
-    if not is_clean(name):
+def _check_name(name: object) -> None:
+    """Raises for what is not text; protobuf gives bytes where it is not even UTF-8."""
+    if not isinstance(name, str) or not is_clean(name):
         raise BadInput(f"it holds a name with unprintable characters, {show(name)}")
 
 
