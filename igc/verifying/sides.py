@@ -116,7 +116,8 @@ def module_side(module: nn.Module, role: str, example: Sequence[Tensor] | None) 
             )
         from igc.capture import capture
 
-        return TorchSide(label, capture(module, tuple(example)), module)
+        taken = tuple(cast_to(x, _dtype(module)) for x in example)
+        return TorchSide(label, capture(module, taken), module)
     current = getattr(module, "to_program", None)
     if current is not None:
         now = current()
