@@ -18,6 +18,7 @@ from igc.serialize.values import DTYPES, decode, decode_structure, read_dtype
 MAX_NODES = 100_000
 MAX_INPUTS = 1024
 MAX_SIZE = 1 << 31
+MAX_OPERANDS = 4096  # in the lists of one call
 
 FIELDS = (
     "dtype", "sizes", "inputs", "outputs", "structure", "gates", "mixes", "origins", "note",
@@ -134,6 +135,9 @@ def _node(graph: fx.Graph, entry: dict[str, Any], env: dict[str, fx.Node], where
         }
         check_call(target, args, kwargs)
         kwargs = with_device(target, args, kwargs)
+        read = sum(len(a) for a in args if isinstance(a, list))
+        if read > MAX_OPERANDS:
+            raise BadCheckpoint(f"has a list of {read} values, more than {MAX_OPERANDS}")
     except BadCheckpoint as error:
         raise BadCheckpoint(f"{where}: {error}") from None
     return graph.create_node("call_function", target, args, kwargs, name=called)
