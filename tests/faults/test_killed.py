@@ -38,9 +38,7 @@ def settled(folder: Path, good: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(
-    checkpoint: Path, good: tuple[dict[str, bytes], float], tmp_path: Path
-) -> None:
+def test_killed_at_random_moments(checkpoint: Path, good: Good, tmp_path: Path) -> None:
     """Fifty times, half of them in the last part of the run, where the files are written."""
     draw = random.Random(0)
     old = new = 0
@@ -92,9 +90,7 @@ def test_an_interrupted_run_leaves_nothing_temporary(
     assert not list(tmp_path.glob(".igc-*"))
 
 
-def test_two_runs_to_the_same_target(
-    checkpoint: Path, good: tuple[dict[str, bytes], float], tmp_path: Path
-) -> None:
+def test_two_runs_to_the_same_target(checkpoint: Path, good: Good, tmp_path: Path) -> None:
     arguments = compile_arguments(checkpoint, tmp_path, "--no-verify")
     ended = [finish(*child) for child in [start(arguments) for _ in range(3)]]
     # One of them may find that another has just made the folder; none may harm its files.
