@@ -16,12 +16,11 @@ from forked import finish, forked, start
 import igc
 
 TIMES = 50
+Good = tuple[dict[str, bytes], float]
 
 
 @pytest.fixture(scope="module")
-def good(
-    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, bytes], float]:
+def good(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Good:
     """What an undisturbed run writes, and how many seconds it takes."""
     folder = tmp_path_factory.mktemp("good")
     began = time.monotonic()

@@ -125,7 +125,7 @@ def test_values_of_the_program(steps: Any, value: Any, checkpoint: Path, folder:
 
 
 @quick
-@given(st.data())
+@given(data=st.data())
 def test_calls_of_every_operation(data: st.DataObject, checkpoint: Path, folder: Path) -> None:
     """A call of any allowed operation with any arguments before the output."""
 
