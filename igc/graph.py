@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from igc.errors import LintError
+from igc.meta_calls import remembered
 from igc.recipe import Recipe
 
 SIZE_OPS: dict[Any, str] = {
@@ -233,9 +234,14 @@ def _call(
     device: torch.device | str | None,
 ) -> Any:
     args, kwargs = mapped((node.args, node.kwargs), look)
-    if dtype is not None or device is not None:
-        args, kwargs = _retype(args, dtype, device), _retype(kwargs, dtype, device)
-    return cast("Callable[..., Any]", node.target)(*args, **kwargs)
+
+    def run() -> Any:
+        retype = dtype is not None or device is not None
+        own, named = _retype((args, kwargs), dtype, device) if retype else (args, kwargs)
+        return cast("Callable[..., Any]", node.target)(*own, **named)
+
+    on_meta = device is not None and str(device) == "meta"
+    return remembered((node.target, args, kwargs, dtype), run) if on_meta else run()
 
 
 def _fetch(

@@ -30,12 +30,17 @@ def judge(entry: Entry, at: str, *, draws: int, onnx: bool) -> dict[str, Any]:
     `stage` is the last step begun; `error`, where there is one, what ended it.
     """
     found: dict[str, Any] = {"key": entry.key, "family": entry.family, "at": at, "note": entry.note}
+    spent: dict[str, float] = {}
+    began = time.process_time()
     try:
         for stage, values in _stages(entry, at, draws, onnx):
+            spent[found.get("stage", "start")] = round(time.process_time() - began, 1)
+            began = time.process_time()
             found |= {"stage": stage, **values}
     except Exception as error:
         found["error"] = " ".join(f"{type(error).__name__}: {error}".split())[:600]
         found["trace"] = traceback.format_exc()[-3000:]
+    found["cpu_by_stage"] = spent
     found["cpu_seconds"] = round(time.process_time(), 1)
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return found

@@ -1,0 +1,48 @@
+"""Calls on meta tensors, remembered: torch works shapes out in Python, op by op, over and over.
+
+Compiling asks for the shapes of the same program after every pass and at two settings of its
+dynamic sizes, and a network repeats its layers. What a call returns on meta tensors depends on
+nothing but the operands' shapes, strides and dtypes and on the other arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LIMIT = 50_000  # entries, of some hundred bytes each
+_seen: dict[Hashable, tuple[torch.Size, tuple[int, ...], torch.dtype]] = {}
+
+
+def remembered(key: Any, run: Callable[[], Any]) -> Any:
+    """What `run`, a call on meta tensors that `key` describes, returns; `key` may hold tensors.
+
+    Only results that are one tensor are kept, and only for keys of plain values.
+    """
+    try:
+        plain = _plain(key)
+        known = _seen.get(plain)
+    except TypeError:  # an argument that cannot be hashed
+        return run()
+    if known is not None:
+        shape, stride, dtype = known
+        return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+    value = run()
+    if isinstance(value, Tensor) and value.is_meta:
+        if len(_seen) >= LIMIT:
+            _seen.clear()
+        _seen[plain] = (value.shape, value.stride(), value.dtype)
+    return value
+
+
+def _plain(value: Any) -> Hashable:
+    if isinstance(value, Tensor):
+        return (Tensor, value.shape, value.stride(), value.dtype, value.device.type)
+    if isinstance(value, (tuple, list)):
+        return (type(value), *map(_plain, value))
+    if isinstance(value, dict):
+        return tuple((k, _plain(v)) for k, v in value.items())
+    return (type(value), value)  # True, 1 and 1.0 are equal, yet not the same argument
