@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from igc.analysis.image_sizes import image_sizes
 from igc.errors import BadInput
 from igc.graph import InputSpec, Program
 from igc.verifying.npz import read_npz
-from igc.verifying.sizes import image_sizes
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any] | str | PathLike[str] | None
 
@@ -56,9 +56,12 @@ class Signature:
 
 def of_program(program: Program, full: bool = False) -> Signature:
     """The signature of a captured network, `full`: at its example's size, however long it takes."""
-    found = Signature(program.inputs, dict(program.sizes), _limits(program))
+    used = {dim for spec in program.inputs for dim in spec.dims}
+    sizes = {name: size for name, size in program.sizes.items() if name in used}
+    found = Signature(program.inputs, sizes, _limits(program))
     at = image_sizes(program, found.batch, full)
-    return replace(found, sizes=found.sizes | at.main, other=at.other, note=at.note)
+    main, other = ({k: v for k, v in s.items() if k in used} for s in (at.main, at.other))
+    return replace(found, sizes=sizes | main, other=other, note=at.note)
 
 
 def _limits(program: Program) -> dict[str, int]:

@@ -13,6 +13,8 @@ import pytest
 import torch
 from forked import Ended, forked
 
+import igc
+
 MEMORY = 1 << 30  # bytes, on top of what the libraries take
 
 
@@ -130,3 +132,18 @@ def test_the_good_one_compiles_in_that_memory(checkpoint: Path, tmp_path: Path) 
     done = forked("compile", checkpoint, "--out", tmp_path / "m.onnx", memory=MEMORY)
     assert done.code == 0, done.output
     assert (tmp_path / "m.onnx").exists()
+
+
+def test_sizes_that_no_input_has_are_no_second_image_size(checkpoint: Path, tmp_path: Path) -> None:
+    """Two draws of one shape would be taken for one another."""
+
+    def change(payload: Payload, _: Bomb) -> Payload:
+        header = json.loads(payload["program"])
+        (given,) = header["program"]["inputs"]
+        given["dims"] = [4]
+        return {**payload, "program": json.dumps(header)}
+
+    path = tmp_path / "net.pt"
+    saved(change)(checkpoint, path)
+    igc.export_onnx(igc.compile(path), tmp_path / "m.onnx")
+    assert igc.verify(path, tmp_path / "m.onnx")
