@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from igc.analysis.image_sizes import image_sizes
 from igc.errors import BadInput, CheckFailed, IgcError
 from igc.graph import InputSpec, Program, execute
 
 Runner = Callable[[Mapping[str, Tensor]], Sequence[Tensor]]
 
 MULTIPLE = 32.0  # of the program's own rounding error: another order of summation stays below
+BUDGET = 1_000_000_000  # MACs per picture
 FLOOR = 256.0  # machine epsilons, for networks so short that they hardly round at all
 FLOOR_HALF = 4.0  # the same in half precision, where 256 epsilons would be a quarter of the value
 
@@ -32,10 +34,16 @@ def samples(program: Program) -> list[Sample]:
 
     An output may be off by `MULTIPLE` times the rounding error that the program itself shows in
     its own precision against float64 (on a batch of one, which is quick), and by `FLOOR` machine
-    epsilons (`FLOOR_HALF` in half precision) of its largest value in any case.
+    epsilons (`FLOOR_HALF` in half precision) of its largest value in any case. Networks that take
+    any image size are run at a small one.
     """
     batches = {s.dims[0] for s in program.inputs if s.dims} & set(program.sizes)
-    points = [{**program.sizes, **dict.fromkeys(batches, n)} for n in ((1, 3) if batches else (0,))]
+    batch = str(next(iter(batches))) if batches else None
+    images = image_sizes(program, batch, full=False, budget=BUDGET).main
+    points = [
+        {**program.sizes, **images, **dict.fromkeys(batches, n)}
+        for n in ((1, 3) if batches else (0,))
+    ]
     generator = torch.Generator().manual_seed(0)
     found: list[Sample] = []
     errors: list[float] = []

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import igc.verifying.sizes as sizes
+import igc.analysis.image_sizes as sizes
 from igc.analysis.cost import cost
 from igc.capture import capture
 from igc.graph import Program

@@ -21,12 +21,14 @@ class Sizes:
     note: str = ""
 
 
-def image_sizes(program: Program, batch: str | None, full: bool) -> Sizes:
+def image_sizes(
+    program: Program, batch: str | None, full: bool, budget: int | None = None
+) -> Sizes:
     """The sizes for a network: its example's, or a half, a quarter .. where that costs too much.
 
     The other size is half the main one, or twice where the network takes no half, which is tried
-    on meta tensors. `full` keeps the example's size as the main one. Both are empty where no
-    image size is dynamic.
+    on meta tensors. `full` keeps the example's size as the main one; `budget` is in MACs per
+    picture. Both are empty where no image size is dynamic.
     """
     images = {k: v for k, v in program.sizes.items() if k != batch}
     if not images:
@@ -35,7 +37,7 @@ def image_sizes(program: Program, batch: str | None, full: bool) -> Sizes:
     while (half := _half(taken[-1])) and _runs(program, half):
         taken.append(half)
     main, macs = 0, cost(program).macs
-    while not full and macs > BUDGET and main + 1 < len(taken):
+    while not full and macs > (budget or BUDGET) and main + 1 < len(taken):
         main, macs = main + 1, macs // 4
     doubled = {k: 2 * v for k, v in taken[main].items()}
     other = taken[main + 1] if main + 1 < len(taken) else doubled
