@@ -153,4 +153,4 @@ def literal(stated: Any, value: Tensor, index: Sequence[str]) -> Tensor:
         return torch.tensor(numbers(index[stated]), dtype=value.dtype).reshape(value.shape)
     plain = [float(n) if isinstance(n, str) else n for n in stated]
     made = torch.tensor(plain, dtype=value.dtype)
-    return made.expand(value.shape) if len(plain) == 1 else made.reshape(value.shape)
+    return made[0].expand(value.shape) if len(plain) == 1 else made.reshape(value.shape)

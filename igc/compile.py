@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import fx, nn
 from torch.utils import _pytree as pytree
@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from igc.analysis.gates import refuse_open_questions
 from igc.capture import Example, capture
 from igc.checkpoint import check_gates
+from igc.compilation import Compilation as Compilation
 from igc.devices import device_of
 from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
@@ -19,16 +20,6 @@ from igc.graph import Program
 from igc.passes import PIPELINE, Pass, Record, run_passes
 
 Source = nn.Module | Program | str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Compilation:
-    """All that compiling made: the gated program, the static one, the module, the record."""
-
-    gated: Program
-    program: Program
-    static: StaticNetwork
-    record: Record
 
 
 def compile(  # the public name is igc.compile

@@ -15,9 +15,11 @@ any pass. Numbers of channels are those of the tensor or node named.
     ("known", node, axis, channels)        the value of channels that are constant
     ("transposed", recipe)                 a matrix, as ONNX stores it
 
-A part of a slope is (places, channels, sources, source, picks): at these places of the vector stand
-the derivatives of `node` at `channels` by `source` at `picks`, all of `sources` being held apart;
-zero elsewhere. A source "" stands for the value of `node` where all of them are zero.
+A part of a slope is (places, channels, sources, source, picks, equal): at these places of the
+vector stand the derivatives of `node` at `channels` by `source` at `picks`, all of `sources` being
+held apart. Other nodes may hold channels that equal the picked ones, the same rows applied to the
+same input; their derivatives are added: `equal` lists (node, places in picks, channels). The
+vector is zero elsewhere. A source "" stands for the value of `node` where all of them are zero.
 """
 
 from __future__ import annotations

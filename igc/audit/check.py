@@ -16,6 +16,7 @@ from igc.certificate import Certified, digest, literal, read, tensor_of, wiring
 from igc.errors import BadInput
 from igc.graph import Program
 from igc.verifying import verify
+from igc.verifying.compare import ulps_apart
 from igc.verifying.inputs import draws, of_program
 from igc.verifying.onnx_file import line
 from igc.verifying.unread import Unread
@@ -135,7 +136,7 @@ def _tensor(value: Tensor, entry: Mapping[str, Any], deriver: Deriver, found: Au
             if digest(derived.to(value.dtype)) != digest(value):
                 return "differs from the rows of the checkpoint that it is said to hold"
             continue
-        ulps = _ulps(derived, value, deriver.program.dtype)
+        ulps = ulps_apart(derived, value, deriver.program.dtype)
         found.worst_ulps = max(found.worst_ulps, ulps)
         if not ulps <= ULPS:
             return f"{ulps:.3g} ulp from what the checkpoint gives, {ULPS} are allowed"
@@ -144,17 +145,3 @@ def _tensor(value: Tensor, entry: Mapping[str, Any], deriver: Deriver, found: Au
 
 def _moved(recipe: Any) -> bool:
     return recipe[0] == "tensor" or (recipe[0] in MOVES and _moved(recipe[1]))
-
-
-def _ulps(derived: Tensor, value: Tensor, dtype: torch.dtype) -> float:
-    """The largest distance from the derived value in units of the last place.
-
-    That of the stored type or of the network's: a network in bfloat16 is stored in float32.
-    """
-    if not value.numel():
-        return 0.0
-    info = max(torch.finfo(value.dtype), torch.finfo(dtype), key=lambda f: f.eps)
-    exponent = torch.frexp(derived.abs().clamp_min(info.tiny)).exponent
-    unit = torch.ldexp(torch.full_like(derived, info.eps), exponent - 1)
-    gap = (value.double() - derived).abs() / unit
-    return float(torch.where(value.double() == derived, 0.0, gap).nan_to_num(torch.inf).max())

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from igc.certificate import MAX_COUNT, numbers
 from igc.graph import Program, cast_to, execute, mapped, retyped
 from igc.precise import decided
+from igc.verifying.unread import differentiable
 
 DECIDING = ("where", "one_hot", "scatter", "argmax", "eq", "ne", "lt", "le", "gt", "ge")
 
@@ -27,7 +28,7 @@ class Deriver:
     """
 
     def __init__(self, program: Program, inputs: Sequence[Tensor], index: Sequence[str]) -> None:
-        self.program, self.inputs = decided(program), inputs
+        self.program, self.inputs = differentiable(decided(program)), inputs
         self.source = program.constants
         self.nodes = {n.name: n for n in self.program.graph.nodes}
         self.index = index
@@ -128,31 +129,41 @@ class Deriver:
     def slope(self, name: str, axis: int, size: int, parts: Sequence[Any]) -> Tensor:
         """Coefficients of a sum, zero where no part names them."""
         result, node = torch.zeros(min(size, MAX_COUNT), dtype=torch.float64), self.nodes[name]
-        for at, channels, sources, source, picks in parts:
+        for at, channels, sources, source, picks, equal in parts:
+            out = self._numbers(channels)
             cut = [self.nodes[s] for s in sources]
-            found = self._slope(node, axis, cut, source, *map(self._numbers, (channels, picks)))
-            result[self._numbers(at)] = found
+            of = self._numbers(picks) if source else out
+            total = self._slope(node, axis, cut, self.nodes.get(source), out, of)
+            for twin, places, own in equal:
+                i, c, other = self._numbers(places), self._numbers(own), self.nodes[twin]
+                a, b = (self.stored[n].movedim(axis, 0) for n in (self.nodes[source], other))
+                if not torch.allclose(a[of[i]], b[c], 1e-10, 1e-10):
+                    raise ValueError(f"'{twin}' does not equal '{source}'")
+                total.index_add_(0, i, self._slope(node, axis, cut, other, out[i], c))
+            result[self._numbers(at)] = total
         return result
 
-    def _slope(
-        self, node: fx.Node, axis: int, cut: list[fx.Node], source: str, out: Tensor, of: Tensor
-    ) -> Tensor:
-        """d node[out] / d source[of], or node[out] where the nodes of `cut` are zero."""
-        values = {
-            n: (self.stored[n] if source else torch.zeros_like(self.stored[n])).clone() for n in cut
-        }
-        for leaf in values.values():
-            leaf.requires_grad_()
-        for each in _between(node, set(cut)):
-            values[each] = run(each, lambda n: values.get(n, self.stored.get(n)))
+    def _slope(self, node: fx.Node, axis: int, cut: Any, by: Any, out: Any, of: Any) -> Tensor:
+        """d node[out] / d by[of], or node[out] where the nodes of `cut` are zero."""
+        between, stored = _between(node, set(cut)), self.stored
+        if by is None:  # what constant channels add: it depends on the constants
+            stored = {}
+            self._watch({n for b in between for n in b.all_input_nodes}, stored, self._all())
+        start = {n: self.stored[n] if by else torch.zeros_like(self.stored[n]) for n in cut}
+        values = {n: t.clone().requires_grad_() for n, t in start.items()}
+        for each in between:
+            values[each] = run(each, lambda n: values.get(n, stored.get(n)))
         flat = values[node].movedim(axis, 0).flatten(1)[:, 0]
-        if not source:
-            return flat.detach()[out]
-        leaf, found = values[self.nodes[source]], torch.zeros(len(of), dtype=torch.float64)
+        if by is None:
+            return flat[out]
+        found = torch.zeros(len(of), dtype=torch.float64)
         once = len(set(of.tolist())) == len(of) == len(set(out.tolist()))
         for i in [slice(None)] if once else [slice(i, i + 1) for i in range(len(of))]:
-            (grad,) = torch.autograd.grad(flat[out[i]].sum(), leaf, retain_graph=True)
-            found[i] = grad.movedim(axis, 0).flatten(1).sum(1)[of[i]]
+            (grad,) = torch.autograd.grad(
+                flat[out[i]].sum(), values[by], retain_graph=True, allow_unused=True
+            )
+            if grad is not None:
+                found[i] = grad.movedim(axis, 0).flatten(1).sum(1)[of[i]]
         return found
 
     def prepare(self, recipes: Iterable[Any]) -> None:
@@ -176,11 +187,13 @@ class Deriver:
         with torch.set_grad_enabled(bool(leaves)):
             execute(program, self.inputs, dtype=torch.float64, visit=visit)
 
+    def _all(self) -> dict[str, Tensor]:
+        return {n: self.tensor(n) for n in self.source.keys() & self.program.constants.keys()}
+
     def known(self, name: str, axis: int, channels: int) -> Tensor:
         """Channels that hold one number whatever the input."""
-        read = self.source.keys() & self.program.constants.keys()
         found: dict[fx.Node, Tensor] = {}
-        self._watch({self.nodes[name]}, found, {n: self.tensor(n) for n in read})
+        self._watch({self.nodes[name]}, found, self._all())
         rows = found[self.nodes[name]].movedim(axis, 0)[self._numbers(channels)].flatten(1)
         if bool((rows.amax(1) - rows.amin(1) > 1e-9 * rows.abs().amax(1)).any()):
             raise ValueError(f"channels of '{name}' are called constant and vary")

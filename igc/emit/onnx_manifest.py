@@ -84,10 +84,17 @@ class _Table:
         kind, *args = recipe
         if kind == "slope":
             parts = [
-                [self(at), self(channels), list(sources), source, self(picks)]
-                for at, channels, sources, source, picks in args[3]
+                [
+                    self(at),
+                    self(channels),
+                    list(sources),
+                    source,
+                    self(picks),
+                    [[name, self(places), self(own)] for name, places, own in equal],
+                ]
+                for at, channels, sources, source, picks, equal in args[3]
             ]
-            return [kind, *args[:3], parts]
+            return [kind, *args[:3], parts]  # fmt: skip
         listed = INDEXED.get(kind, ())
         return [kind, *(self._index(a) if i in listed else self.recipe(a)
                         for i, a in enumerate(args, start=1))]  # fmt: skip

@@ -135,6 +135,7 @@ class _Maker:
         """The recipe of the coefficients of a slot, or of the shift where the slot is empty."""
         active = np.stack([p.coefficient[channels] != 0 for p in self.form.pieces])
         names = [p.source.name for p in self.form.pieces]
+        twins = [self.slicer.twins(p.source) for p in self.form.pieces]
         parts = []
         pieces: list[Piece | None] = [*slot] if slot else [None]
         for piece in pieces:
@@ -143,12 +144,26 @@ class _Maker:
                 mine = piece.coefficient[channels] != 0
             for pattern in np.unique(active[:, mine], axis=1).T:
                 at = np.flatnonzero(mine & (active == pattern[:, None]).all(axis=0))
-                sources = tuple(sorted({n for n, on in zip(names, pattern, strict=True) if on}))
+                sources = {n for n, on in zip(names, pattern, strict=True) if on}
+                equal = [t for ts, on in zip(twins, pattern, strict=True) if on for t in ts]
+                sources |= {other.name for other, _ in equal}
                 picks = () if piece is None else tuple(piece.index[channels][at].tolist())
                 source = "" if piece is None else piece.source.name
                 here = tuple(self.channels[channels[at]].tolist())
-                parts.append((tuple(at.tolist()), here, sources, source, picks))
+                same = () if piece is None else self._same(piece, picks)
+                parts.append(
+                    (tuple(at.tolist()), here, tuple(sorted(sources)), source, picks, same)
+                )
         return ("slope", self.node.name, self.axis, len(channels), tuple(parts))
+
+    def _same(self, piece: Piece, picks: tuple[int, ...]) -> tuple[Any, ...]:
+        """Channels of other nodes that equal the picked ones: (name, places in picks, channels)."""
+        found = []
+        for other, copies in self.slicer.twins(piece.source):
+            pairs = [(i, c) for i, k in enumerate(picks) for c in copies.get(k, ())]
+            if pairs:
+                found.append((other.name, *zip(*pairs, strict=True)))
+        return tuple(found)
 
 
 def vector(

@@ -87,6 +87,7 @@ class _Slicer:
     pool: ConstantPool
     env: dict[fx.Node, Any] = field(default_factory=dict)
     made: dict[tuple[fx.Node, bytes], fx.Node] = field(default_factory=dict)
+    equal: dict[fx.Node, list[tuple[fx.Node, dict[int, list[int]]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.build = Builder(self.pool)
@@ -157,6 +158,19 @@ class _Slicer:
             index = np.flatnonzero(mask[kept])
             result = self.build.take(node.meta, result, axis, index, int(kept.sum()))
         return result
+
+    def twins(self, source: fx.Node) -> list[tuple[fx.Node, dict[int, list[int]]]]:
+        """The nodes that hold channels equal to some of `source`: which of theirs, by its own."""
+        if not self.equal:
+            for node, form in self.live.forms.form.items():
+                for piece in form.pieces if form.partial else ():
+                    copies: dict[int, list[int]] = {}
+                    for channel in np.flatnonzero(piece.coefficient):
+                        copies.setdefault(int(piece.index[channel]), []).append(int(channel))
+                    if piece.source is not node:
+                        self.equal.setdefault(piece.source, []).append((node, copies))
+            self.equal.setdefault(source, [])
+        return self.equal.get(source, [])
 
     def size(self, node: fx.Node, axis: int) -> fx.Node:
         """The dynamic size of an axis, read off an input or off any value that has it."""

@@ -147,3 +147,17 @@ def largest(values: Tensor) -> float:
     magnitudes = values.double().abs()
     finite = magnitudes[magnitudes.isfinite()]
     return float(finite.max()) if finite.numel() else 0.0
+
+
+def ulps_apart(derived: Tensor, value: Tensor, dtype: torch.dtype) -> float:
+    """How far a stored value is from the one derived in float64, in units of the last place.
+
+    That of the stored type or of `dtype`, the coarser: a bfloat16 network is stored in float32.
+    """
+    if not value.numel():
+        return 0.0
+    info = max(torch.finfo(value.dtype), torch.finfo(dtype), key=lambda f: f.eps)
+    exponent = torch.frexp(derived.abs().clamp_min(info.tiny)).exponent
+    unit = torch.ldexp(torch.full_like(derived, info.eps), exponent - 1)
+    gap = (value.double() - derived).abs() / unit
+    return float(torch.where(value.double() == derived, 0.0, gap).nan_to_num(torch.inf).max())

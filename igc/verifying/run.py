@@ -8,7 +8,7 @@ from os import PathLike
 from torch import Tensor, nn
 
 from igc.checkpoint import finite_notes
-from igc.compile import Compilation
+from igc.compilation import Compilation
 from igc.errors import BadInput
 from igc.graph import Program
 from igc.verifying.check import Check, Leg, group

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from igc.compile import Compilation
+from igc.compilation import Compilation
 from igc.devices import beside
 from igc.errors import BadInput, IgcError, Refused
 from igc.graph import Program, cast_to, execute

@@ -1,16 +1,17 @@
 """Are the rows that the compiled network lacks truly unread? An argument from the gates alone.
 
-Every element that no compiled tensor depends on is multiplied by a random factor, and the gated
-network is run in float64 before and after. Its outputs must not move. The run is made twice: as the
-network is, and with every activation that has flat stretches tilted, f(x) + (x - x') / 8, x' being
-the value for the first input of the batch; a row that is read only behind a ReLU that happens to be
-off is then seen too.
+Every element that no compiled tensor depends on is multiplied by a random factor about a thousandth
+above 1, and the gated network is run in float64 before and after. Its outputs must not move by
+more than 1e-10 of their largest value; an element that is read moves them by some 1e-6. The run is
+made twice: as the network is, and with every activation that has flat stretches tilted,
+f(x) + (x - x') / 8, x' being the value for the first input of the batch; a row that is read only
+behind a ReLU that happens to be off is then seen too.
 
 What it shows: had these elements been others, on these inputs, the outputs would be the same, so no
-output reads them; an element that is read would go unseen only where a random factor cancels
-exactly. What it does not show: that the elements which are held are wired as they should be (for
-that the outputs are compared), and nothing about elements that are exactly zero (factors keep
-zeros and signs, on which constant channels rest) or about the gates, which are the premise.
+output reads them; one that is read goes unseen only where random factors cancel. What it does not
+show: that the elements which are held are wired as they should be (for that the outputs are
+compared), and nothing about elements that are exactly zero (a factor leaves them, as channels that
+are constantly zero rest on them) or about the gates, which are the premise.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from igc.graph import Program, copy_node, execute
 from igc.network import storage_key
 
 TOLERANCE = 1e-10  # of an output's largest value: b + 1 * (a - b) rounds
+NUDGE = 1e-3
 TILT = 0.125
 FLAT = frozenset({"relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "threshold", "clamp",
                   "clamp_min", "clamp_max", "softshrink", "hardshrink"})  # fmt: skip
@@ -119,20 +121,40 @@ def is_mask(program: Program, name: str) -> bool:
 
 def tilted(program: Program) -> Program:
     """The program with its flat activations tilted, except where constants alone go in."""
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
     varies: set[fx.Node] = set()
     for node in program.graph.nodes:
-        new = env[node] = copy_node(graph, node, env.__getitem__)
         if node.op == "placeholder" or not varies.isdisjoint(node.all_input_nodes):
             varies.add(node)
-            if _kind(node) in FLAT:
-                new.target = partial(_tilt, node.target)
+    return _replaced(program, lambda n: _tilt if n in varies and _kind(n) in FLAT else None)
+
+
+def differentiable(program: Program) -> Program:
+    """The program with batch norms that can be differentiated by their statistics too."""
+    return _replaced(program, lambda n: _batch_norm if _kind(n) == "batch_norm" else None)
+
+
+def _replaced(
+    program: Program, choose: Callable[[fx.Node], Callable[..., Tensor] | None]
+) -> Program:
+    graph = fx.Graph()
+    env: dict[fx.Node, fx.Node] = {}
+    for node in program.graph.nodes:
+        new = env[node] = copy_node(graph, node, env.__getitem__)
+        chosen = choose(node)
+        if chosen is not None:
+            new.target = partial(chosen, node.target)
     return program.with_graph(graph, program.constants)
 
 
 def _tilt(function: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return function(x, *args, **kwargs) + TILT * (x - x[:1])
+
+
+def _batch_norm(_: Any, x: Tensor, *args: Any) -> Tensor:
+    shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
+    weight, bias, mean, var = (0 if a is None else a.reshape(shape) for a in args[:4])
+    factor = torch.rsqrt(var + args[6]) * (1 if args[0] is None else weight)
+    return (x - mean) * factor + bias
 
 
 def _kind(node: fx.Node) -> str:
@@ -143,7 +165,7 @@ def _kind(node: fx.Node) -> str:
 def _other(value: Tensor, where: Tensor) -> Tensor:
     """The value with a random factor on each of these elements; zeros and signs stay."""
     generator = torch.Generator().manual_seed(where.numel())
-    factor = 1.5 + torch.rand(value.shape, generator=generator, dtype=torch.float64)
+    factor = 1 + NUDGE * (0.5 + torch.rand(value.shape, generator=generator, dtype=torch.float64))
     return torch.where(where, value.double() * factor, value.double())
 
 
