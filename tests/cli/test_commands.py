@@ -89,7 +89,15 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         path.write_text("onnx")
         seen["recorded"] = None if verification is None else verification(path)
 
+    def certify(
+        static: nn.Module, model: Path, manifest: Path, hashes: Any, verification: Any
+    ) -> None:
+        assert model.read_text() == "onnx"
+        manifest.write_text("manifest")
+        seen["figures"] = verification
+
     monkeypatch.setattr(import_module("igc.compile"), "compilation", compilation)
+    monkeypatch.setattr(import_module("igc.emit.onnx_manifest"), "certify", certify)
     library(
         load=lambda path: nn.Identity(),
         StaticNetwork=Static,
@@ -105,7 +113,10 @@ class TestCompile:
         extra = ["--torch-out", "s.pt", "--source-out", "net", "--report", "r.html"]
         done = cli("compile", ckpt, "--out", "m.onnx", "--tasks", "b,a", *extra)
         assert done.code == 0, done.err
-        assert sorted(os.listdir()) == ["gated.pt", "m.onnx", "net", "r.html", "s.pt"]
+        written = ["gated.pt", "m.manifest.json", "m.onnx", "net", "r.html", "s.pt"]
+        assert sorted(os.listdir()) == written
+        assert Path("m.manifest.json").read_text() == "manifest"
+        assert set(engine["figures"]) == {"static", "onnx"}
         assert Path("m.onnx").read_text() == "onnx"
         assert Path("s.pt").read_text() == "saved"
         assert "1.5 k" in Path("r.html").read_text()
@@ -135,7 +146,7 @@ class TestCompile:
         done = cli("compile", ckpt, "--out", "m.onnx", "--json")
         values = json.loads(done.out)
         assert values["passed"] is True
-        assert values["written"] == {"--out": "m.onnx"}
+        assert values["written"] == {"--out": "m.onnx", "manifest": "m.manifest.json"}
         assert values["report"]["total"]["macs"] == 1500
         assert values["verify"]["onnx"]["candidate"] == "m.onnx"
         assert values["verify"]["static"]["outputs"]["seg"]["passed"] is True
@@ -147,6 +158,7 @@ class TestCompile:
         assert engine["verified"] == []
         assert json.loads(done.out)["verify"] is None
         assert engine["recorded"] is None
+        assert engine["figures"] is None
         assert "not verified" in cli("compile", ckpt, "--out", "m.onnx", "--no-verify").out
 
     def test_inputs_are_made_as_typed(self, cli, ckpt, engine) -> None:

@@ -1,0 +1,89 @@
+"""`igc compile` writes the certificate, `igc audit` checks it: exit codes and what they say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+
+import pytest
+from audit_nets import Certificate
+
+from igc.certificate import hashes
+from igc_cli.main import run
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def invoke(*arguments: object) -> tuple[int, str, str]:
+        code = run([str(argument) for argument in arguments])
+        return (code, *capsys.readouterr())
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def compiled(original, tmp_path_factory) -> Certificate:
+    """What the command line writes."""
+    made = Certificate(tmp_path_factory.mktemp("compiled"))
+    shutil.copy(original.checkpoint, made.checkpoint)
+    assert run(["compile", str(made.checkpoint), "--out", str(made.onnx)]) == 0
+    return made
+
+
+def test_audit_holds(compiled, cli) -> None:
+    code, out, _ = cli("audit", compiled.onnx, "--against", compiled.checkpoint)
+    assert code == 0
+    assert "bit for bit" in out
+    assert "no output reads them" in out
+
+
+def test_the_manifest_says_what_was_verified(compiled, original) -> None:
+    manifest = json.loads(compiled.manifest.read_text())
+    (way,) = (w for w in manifest["verification"]["static"] if "float64" in w)
+    for figures in manifest["verification"]["static"][way].values():
+        assert figures["error"] <= figures["bound"] <= 1e-9
+    assert manifest["tools"]["igc"]
+    assert compiled.manifest.stat().st_size < 60_000
+    # The library writes the same tensors; only the figures differ.
+    other = json.loads(original.manifest.read_text())
+    assert {k: manifest[k] for k in ("index", "tensors")} == {
+        k: other[k] for k in ("index", "tensors")
+    }
+
+
+def test_a_failed_audit_is_exit_code_1_and_names_what(compiled, cli, tmp_path) -> None:
+    for file in compiled.folder.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    changed = Certificate(tmp_path)
+    changed.change_manifest(lambda c: c["checkpoint"]["tensors"].popitem())
+    code, out, _ = cli("audit", changed.onnx, "--against", changed.checkpoint)
+    assert code == 1
+    assert "does not hold" in out
+    assert "not the one that was compiled" in out
+    code, out, _ = cli("audit", changed.onnx, "--against", changed.checkpoint, "--json")
+    assert code == 1
+    values = json.loads(out)
+    assert values["passed"] is False
+    assert any("not the one that was compiled" in line for line in values["failures"])
+
+
+def test_unusable_input_is_exit_code_2(compiled, cli, tmp_path) -> None:
+    model = tmp_path / "model.onnx"
+    shutil.copy(compiled.onnx, model)
+    code, out, err = cli("audit", model, "--against", compiled.checkpoint)
+    assert code == 2
+    assert not out
+    assert "model.manifest.json: no such file" in err
+    assert err.count("\n") == 1
+    model.write_bytes(b"no model")
+    shutil.copy(compiled.manifest, model.with_suffix(".manifest.json"))
+    assert cli("audit", model, "--against", compiled.checkpoint)[0] == 2
+    assert cli("audit", compiled.onnx, "--against", tmp_path / "none.pt")[0] == 2
+
+
+def test_hashes_cover_every_tensor(compiled) -> None:
+    import igc
+
+    network = igc.load(compiled.checkpoint)
+    assert set(hashes(compiled.checkpoint, network)) == {"", *network.state_dict()}
