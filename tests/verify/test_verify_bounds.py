@@ -13,11 +13,11 @@ from verify_nets import Pair, inputs
 
 from igc.capture import capture
 from igc.graph import InputSpec, Program
+from igc.precise import decided
 from igc.verifying import Check, Leg, OutputCheck, verify
 from igc.verifying.check import group
 from igc.verifying.compare import Yardstick, float64_leg, largest, own_leg, rounding
 from igc.verifying.inputs import draws, of_program
-from igc.precise import decided
 
 aten = torch.ops.aten
 WIDTHS = (24, 40, 56, 40, 24, 5)
