@@ -56,9 +56,14 @@ assert not loaded, loaded
 
 CASES = [
     ("plain_cnn", "weight_mask", "stack", "cut", "generic"),
-    ("residual_cnn", "straight_through", "einsum", "mixed", "zeros"),
-    ("transformer", "where", "buffer", "random", "generic"),
-    ("grouped", "lerp", "chain", "random", "twins"),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            ("residual_cnn", "straight_through", "einsum", "mixed", "zeros"),
+            ("transformer", "where", "buffer", "random", "generic"),
+            ("grouped", "lerp", "chain", "random", "twins"),
+        )
+    ),
 ]
 
 
