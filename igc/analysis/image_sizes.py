@@ -8,7 +8,7 @@ from igc.analysis.cost import cost
 from igc.analysis.shapes import shapes
 from igc.graph import Program
 
-BUDGET = 8_000_000_000  # MACs per picture: a comparison makes about ten runs, half in float64
+BUDGET = 2_000_000_000  # MACs per picture: a comparison makes about ten runs, half in float64
 SMALLEST = 32  # an image size below would leave deep strides a single pixel
 
 
