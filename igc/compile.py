@@ -31,8 +31,9 @@ def compile(  # the public name is igc.compile
 
     `module_or_path` is any module (its evaluation mode is compiled; it is left as it was) or the
     path of a file that `igc.save` wrote. `example_inputs`, a tensor or a tuple of tensors, is
-    needed for a module. `tasks` keeps only these outputs. The result takes the same inputs and
-    returns the same structure, in the same dtype and on the device of the module.
+    needed for a module. `tasks` keeps only these outputs, in the network's order. The result
+    takes the same inputs and returns the same structure, in the same dtype and on the device of
+    the module.
 
     Raises `BadInput` (a network torch cannot export, wrong inputs, unknown tasks),
     `BadCheckpoint` (a bad file) and `Refused` (a gate that is not a constant).
@@ -87,20 +88,21 @@ def program_of(source: Source, example_inputs: Example | None = None) -> Program
 
 
 def only(program: Program, tasks: Sequence[str]) -> Program:
-    """The program with only the outputs of `tasks`, in the order given."""
+    """The program with only the outputs of `tasks`, in the order in which it declares them."""
     unknown = [t for t in tasks if t not in program.outputs]
     if unknown or not tasks:
         raise BadInput(
             f"tasks: no output named {', '.join(map(repr, unknown)) or '(none given)'}; "
             f"the network has {', '.join(program.outputs)}"
         )
+    kept = [name for name in program.outputs if name in tasks]
     nodes = dict(zip(program.outputs, program.output_nodes, strict=True))
     graph = fx.Graph()
     env: dict[fx.Node, fx.Node] = {}
     for node in program.graph.nodes:
         if node.op != "output":
             env[node] = graph.node_copy(node, env.__getitem__)
-    graph.output([env[nodes[t]] for t in tasks])
-    spec = pytree.tree_structure(dict.fromkeys(tasks, 0))
+    graph.output([env[nodes[t]] for t in kept])
+    spec = pytree.tree_structure(dict.fromkeys(kept, 0))
     cut = program.with_graph(graph, program.constants)
-    return replace(cut, outputs=tuple(tasks), out_spec=spec)
+    return replace(cut, outputs=tuple(kept), out_spec=spec)
