@@ -22,6 +22,7 @@ from igc.graph import SIZE_OPS, InputSpec, Program, args_of, mapped
 from igc.normalize import ASSERTIONS, REWRITES, normalize
 from igc.ops import TABLE
 from igc.structure import without_none
+from igc.symbols import bounded_symbols
 
 Example = Tensor | Sequence[Tensor]
 
@@ -136,7 +137,7 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]])
     dynamic = tuple(dict.fromkeys(sorted(s), Dim.AUTO) for s in axes)
     args_name = _varargs(module)
     spec: Any = {args_name: dynamic} if args_name else dynamic
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), bounded_symbols():
         warnings.simplefilter("ignore")
         exported = export(module, inputs, dynamic_shapes=spec, strict=False)
         graph = functionalized(exported.graph, UNDERSTOOD)

@@ -123,3 +123,41 @@ def test_gates_and_mixes_of_igc_nn_are_known_by_name() -> None:
     for layer, by_task in program.gates.items():
         for task, name in by_task.items():
             assert torch.equal(program.constants[name], net.gates[layer][task].alpha)
+
+
+class Windows(nn.Module):
+    """Pads to whole windows, cuts them and puts them back, and halves the picture, as Swin does."""
+
+    def __init__(self, stages: int) -> None:
+        super().__init__()
+        self.mixes = nn.ModuleList(nn.Linear(4, 4) for _ in range(stages))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for mix in self.mixes:
+            _, height, width, _ = x.shape
+            x = F.pad(x, (0, 0, 0, (7 - width % 7) % 7, 0, (7 - height % 7) % 7))
+            batch, tall, wide, _ = x.shape
+            x = x.view(batch, tall // 7, 7, wide // 7, 7, 4).permute(0, 1, 3, 2, 4, 5)
+            x = mix(x.reshape(-1, 49, 4)).view(batch, tall // 7, wide // 7, 7, 7, 4)
+            x = x.permute(0, 1, 3, 2, 4, 5).reshape(batch, tall, wide, 4)
+            x = x[:, :height, :width][:, ::2, ::2]
+        return x
+
+
+def test_sizes_tangled_beyond_measure_are_fixed_and_the_batch_is_not() -> None:
+    net = Windows(2)
+    program = capture(net, torch.randn(2, 18, 20, 4))
+    assert list(program.sizes) == ["batch"]
+    x = torch.randn(5, 18, 20, 4)
+    torch.testing.assert_close(execute(program, [x])[0], net(x))
+
+
+def test_the_limit_on_sizes_is_what_fixes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    before = ShapeEnv.evaluate_expr
+    net, x = nn.Conv2d(3, 4, 3, 2), torch.randn(2, 3, 9, 9)
+    assert list(capture(net, x).sizes) == ["batch", "height", "width"]
+    monkeypatch.setattr("igc.symbols.LIMIT", 5)
+    assert list(capture(net, x).sizes) == ["batch"]
+    assert ShapeEnv.evaluate_expr is before
