@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from igc.errors import BadInput
-from igc.nn.trace import PATH, Traced
+from igc.nn.trace import PATH, Traced, with_item
 
 IN_PLACE_OPERATORS: dict[Any, Any] = {
     operator.iadd: operator.add,
@@ -31,6 +31,13 @@ IN_PLACE_OPERATORS: dict[Any, Any] = {
 }
 
 
+VIEWS = {
+    *("getitem", "view", "view_as", "reshape", "flatten", "unflatten", "permute", "transpose"),
+    *("t", "movedim", "narrow", "select", "squeeze", "unsqueeze", "chunk", "split", "unbind"),
+    *("expand", "expand_as", "swapaxes", "diagonal"),
+}
+
+
 def remove_in_place(traced: Traced) -> None:
     """Rewrites `traced.graph`: in-place ops become their twins, and later readers read the result.
 
@@ -42,6 +49,7 @@ def remove_in_place(traced: Traced) -> None:
             continue
         changed = node.args[0]
         if isinstance(changed, fx.Node):
+            _refuse_view(changed, node, order)
             for reader in [user for user in changed.users if order[user] > order[node]]:
                 reader.replace_input_with(changed, node)
 
@@ -53,6 +61,26 @@ def disable_in_place(module: nn.Module) -> None:
             vars(child)["inplace"] = False
 
 
+def _refuse_view(changed: fx.Node, node: fx.Node, order: dict[fx.Node, int]) -> None:
+    """A change made through a view is seen in what it is a view of: igc does not follow it."""
+    view = changed
+    while _called(view) in VIEWS and isinstance(view.args[0], fx.Node):
+        view = view.args[0]
+        if any(order[user] > order[node] for user in view.users):
+            raise BadInput(
+                f"the backbone changes a part of a tensor in {node.meta[PATH] or 'its forward'} "
+                f"through `{_called(changed)}` and reads the tensor later: rewrite that line "
+                "as `x[...] = value` or without changing x"
+            )
+
+
+def _called(node: fx.Node) -> str:
+    """The plain name of the function or method that a node calls, "" for other nodes."""
+    if node.op == "call_method":
+        return str(node.target)
+    return getattr(node.target, "__name__", "") if node.op == "call_function" else ""
+
+
 def _made_out_of_place(root: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
         return getattr(root.get_submodule(str(node.target)), "inplace", None) is True
@@ -60,6 +88,8 @@ def _made_out_of_place(root: nn.Module, node: fx.Node) -> bool:
         return _renamed(node, str(node.target), Tensor)
     if node.op != "call_function":
         return False
+    if node.target is with_item:
+        return True
     if node.target in IN_PLACE_OPERATORS:
         node.target = IN_PLACE_OPERATORS[node.target]
         return True

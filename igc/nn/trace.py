@@ -126,7 +126,7 @@ class _Tracer(fx.Tracer):
         return node
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return fx.Proxy(node, self) if self.examples is None else _Answering(node, self)
+        return _Assignable(node, self) if self.examples is None else _Answering(node, self)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         return super().to_bool(obj) if self.examples is None else bool(obj.node.meta[VALUE])
@@ -135,7 +135,21 @@ class _Tracer(fx.Tracer):
         return self.examples is not None and self.examples.calling
 
 
-class _Answering(fx.Proxy):
+def with_item(x: Any, index: Any, value: Any) -> Any:
+    """A copy of `x` in which `index` holds `value`: what `x[index] = value` becomes."""
+    copy = x.clone()
+    copy[index] = value
+    return copy
+
+
+class _Assignable(fx.Proxy):
+    """A proxy that takes `x[index] = value`; `remove_in_place` gives later readers the result."""
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", with_item, (self, index, value), {})
+
+
+class _Answering(_Assignable):
     """A proxy that answers Python's questions (int, len, iteration) from the example's value."""
 
     def __getattr__(self, name: str) -> Any:

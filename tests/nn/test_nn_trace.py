@@ -241,3 +241,35 @@ def test_tensors_made_with_traced_sizes() -> None:
         net = gate(Positions(), heads("a"), at="layer", **options).double().eval()
         assert net(torch.randn(5, 3, 6, 4, dtype=torch.float64))["a"].shape[:1] == (5,)
     assert torch.arange is made
+
+
+def test_items_that_are_assigned_are_seen_by_later_readers_and_no_others() -> None:
+    class Assigning(Backbone):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            before = x + 0
+            x[:, 1:, :2] = x[:, :3, 2:] * 2
+            x[:, 0] += 1
+            return self.b(x) + self.b(before)
+
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    for options in ({}, {"example_inputs": (torch.ones(1, 3, 4, 4),)}):
+        agrees_when_fresh(Assigning().eval(), x, **options)
+        net = gate(Assigning(), heads("ab"), at="layer", **options)
+        assert not unused_parameters(net.double(), x)
+
+
+def test_a_change_through_a_view_is_refused_where_it_would_be_missed() -> None:
+    class ThroughView(Backbone):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            x[:, 0].mul_(2)
+            return self.b(x)
+
+    class OwnView(Backbone):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x).flip(2).transpose(2, 3).mul_(2))
+
+    with pytest.raises(BadInput, match="through `getitem`"):
+        gate(ThroughView(), heads("a"), at="layer")
+    agrees_when_fresh(OwnView().eval(), torch.randn(2, 3, 4, 4, dtype=torch.float64))
