@@ -15,6 +15,7 @@ from torch import fx
 
 from igc.analysis.shapes import Value, other_sizes, shapes
 from igc.graph import Program, args_of, copy_node, mapped
+from igc.scatters import SCATTERS
 
 aten = torch.ops.aten
 
@@ -331,4 +332,5 @@ REWRITES: dict[Any, Rewrite] = {
     aten.squeeze.dim: _squeeze,
     aten.squeeze.dims: _squeeze,
     aten.unflatten.int: _unflatten,
+    **SCATTERS,
 }

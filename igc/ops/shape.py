@@ -30,8 +30,12 @@ def cat(node: fx.Node, facts: Facts) -> Relation:
     tensors = [t for t in args_of(node)[0] if isinstance(t, fx.Node)]
     rank = len(facts.shape(node))
     axis = int(argument(node, 1, "dim", 0)) % rank
-    if any(len(facts.shape(t)) != rank or facts.dynamic(t)[axis] for t in tensors):
-        return Opaque("cat along a dynamic axis")
+    if any(len(facts.shape(t)) != rank for t in tensors):
+        return Opaque("cat of different ranks")
+    if any(facts.dynamic(t)[axis] for t in tensors):  # only the other axes can be cut
+        others = tuple(None if a == axis else a for a in range(rank))
+        operands = tuple(Follow(t, others) for t in tensors)
+        return Pointwise(operands, fixed=frozenset({axis}))
     return Concat(axis, tuple(tensors))
 
 
