@@ -45,7 +45,7 @@ class Assigns(nn.Module):
         return self.head(a * self.mask)
 
 
-@pytest.mark.parametrize("assign", [corner, whole, others])
+@pytest.mark.parametrize("assign", [pytest.param(corner, marks=pytest.mark.slow), whole, others])
 def test_assigned_items(assign: Callable[[Tensor, Tensor], None]) -> None:
     torch.manual_seed(0)
     net, inputs = Assigns(assign).eval(), (torch.randn(2, 3, 5, 6),)
@@ -76,6 +76,7 @@ def test_a_zero_channel_of_one_part_of_a_picture_is_not_one_of_the_whole() -> No
     assert_minimal(net, static, inputs)
 
 
+@pytest.mark.slow
 def test_assigned_items_in_a_gated_network(tmp_path) -> None:  # type: ignore[no-untyped-def]
     class Backbone(nn.Module):
         def __init__(self) -> None:
