@@ -43,8 +43,9 @@ def find_points(traced: Traced, at: At) -> list[Point]:
         (those that change the resolution) are blocks too. A backbone without any residual
         addition is gated after each of its top-level modules that holds further modules.
     "layer": what each convolution or linear layer gives, after the norm and the activation that
-        directly follow it, if any. A unit never reaches across an addition: the last convolution
-        of a residual block is gated after its norm, before the skip is added.
+        directly follow it, if any, where it depends on the input. A unit never reaches across an
+        addition: the last convolution of a residual block is gated after its norm, before the
+        skip is added.
     list of module names: what those modules return; each tensor of a list, tuple or dict.
     predicate: the same for every called module with `predicate(name, module)` true.
 
@@ -70,8 +71,9 @@ def find_points(traced: Traced, at: At) -> list[Point]:
 
 def _units(traced: Traced) -> list[Candidate]:
     units = []
+    fed = from_input(traced.graph)  # a position bias computed from constants is no feature
     for node in traced.graph.nodes:
-        if is_weighted(traced.root, node):
+        if is_weighted(traced.root, node) and node in fed:
             end = _follow(node, lambda n: is_norm(traced.root, n))
             end = _follow(end, lambda n: is_activation(traced.root, n))
             units.append((_name(node), end))

@@ -201,3 +201,19 @@ def test_a_feature_without_weights_cannot_be_gated() -> None:
 
     with pytest.raises(BadInput, match="'0' has no feature"):
         gate(nn.Sequential(Double(), nn.Conv2d(3, 4, 1)), heads("ab"), at=["0"])
+
+
+def test_layers_that_the_input_does_not_reach_are_no_units() -> None:
+    class PositionBias(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bias = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(2, 4)
+            self.register_buffer("coordinates", torch.randn(5, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) + self.bias(self.coordinates).mean(0)[:, None, None]
+
+    net = gate(PositionBias(), heads("ab"), at="layer")
+    assert list(net.gates) == ["conv"]
+    with pytest.raises(BadInput, match="'bias' has no feature that depends on the input"):
+        gate(PositionBias(), heads("ab"), at=["bias"])
