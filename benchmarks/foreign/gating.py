@@ -42,12 +42,14 @@ def settle(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if p.is_floating_point() and bool((p == p.reshape(-1)[0]).all()):
                 p.copy_(p.clamp(-1, 1) + 0.3 * torch.randn(p.shape))
         net.eval()
+        momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None
+            norm.momentum = 1.0
             norm.train()
-        for _ in range(2):
-            net(*(torch.randn(4, *x.shape[1:]) for x in inputs))
+        net(*(torch.randn(4, *x.shape[1:]) for x in inputs))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     net.eval()
 
 
