@@ -69,7 +69,8 @@ def _stages(entry: Entry, at: str, draws: int, onnx: bool) -> Any:
         spread = min(float(want[task].std()) for task in net.tasks)
         compare_outputs(want, have, TOLERANCE, f"batch {batch}")
     yield "minimum", {"error64": max(errors), "spread": spread}
-    counts: dict[str, Any] = {"held": minimum.held(made.program)}
+    repeated = minimum.repeated(made.program, made.gated)
+    counts: dict[str, Any] = {"held": minimum.held(made.program), "repeated": repeated}
     if draws:
         try:
             counts["needed"] = minimum.needed(net, backbone, exact, draws)

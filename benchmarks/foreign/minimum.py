@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import torch
 from torch import Tensor, fx, nn
 
 from igc.graph import Program
@@ -43,8 +45,35 @@ def needed(net: GatedNetwork, backbone: nn.Module, inputs: tuple[Tensor, ...], d
 
 def held(program: Program) -> int:
     """How many elements the constant weights of the program's contractions have, each once."""
-    found = {name for node in program.graph.nodes for name in _weights(node)}
-    return sum(program.constants[name].numel() for name in found)
+    return sum(program.constants[name].numel() for name in _weight_names(program))
+
+
+def repeated(program: Program, gated: Program) -> int:
+    """How many of them are held again, for another use of a weight that is used in several places.
+
+    Each use is cut to the channels that it needs.
+    """
+    by_source: dict[str, list[str]] = {}
+    for name in _weight_names(program):
+        origin = program.origins.get(name)
+        if origin is not None and origin.source in gated.constants:
+            by_source.setdefault(origin.source, []).append(name)
+    again = 0
+    for source, names in by_source.items():
+        if len(names) > 1:
+            mask = torch.zeros(gated.constants[source].shape, dtype=torch.bool)
+            for name in names:
+                index = program.origins[name].index
+                axes = [
+                    range(n) if k is None else k for n, k in zip(mask.shape, index, strict=False)
+                ]
+                mask[np.ix_(*axes, *map(range, mask.shape[len(axes) :]))] = True
+            again += sum(program.constants[n].numel() for n in names) - int(mask.sum())
+    return again
+
+
+def _weight_names(program: Program) -> set[str]:
+    return {name for node in program.graph.nodes for name in _weights(node)}
 
 
 def _weights(node: fx.Node) -> Iterator[str]:

@@ -26,10 +26,22 @@ def verdict(found: Found) -> str:
         notes.append("minimum not judged")
     elif found["held"] > found["needed"]:
         share = 100 * (found["held"] / max(found["needed"], 1) - 1)
-        notes.append(f"{share:.2g} % over the minimum")
+        notes.append(f"{share:.2g} % over the minimum ({_why(found)})")
     if found.get("route") not in (None, "direct"):
         notes.append(f"ONNX by torch: {found['reason']}")
     return f"works, {'; '.join(notes)}" if notes else "works and minimal"
+
+
+def _why(found: Found) -> str:
+    """What igc says of elements that it keeps and the gradient does not need."""
+    groups = any("groups keep equal widths" in r["reason"] for r in found["remarks"])
+    again = found.get("repeated", 0)
+    reasons = ["grouped convolutions keep equal widths"] if groups else []
+    if again and not groups and found["held"] - again > found["needed"]:
+        reasons.append("unexplained")
+    if again:
+        reasons.append("weights used in several places are cut for each use")
+    return ", ".join(reasons) or "unexplained"
 
 
 def kind(found: Found) -> str:

@@ -19,14 +19,27 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
+OPAQUE = {"kind": "opaque", "op": "aten.sort.default", "reason": "no rule"}
+GROUPS = {
+    "kind": "declined", "op": "aten.conv2d.default",
+    "reason": "groups keep equal widths: 2 kernel columns more than live",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({}, "works and minimal"),
         ({"held": 9}, "works and minimal"),
-        ({"held": 11}, "10 % over the minimum"),
+        ({"held": 11}, "10 % over the minimum (unexplained)"),
+        ({"held": 11, "repeated": 1}, "minimum (weights used in several places"),
+        ({"held": 12, "repeated": 1}, "20 % over the minimum (unexplained, weights"),
+        ({"held": 11, "remarks": [GROUPS]}, "10 % over the minimum (grouped convolutions"),
         ({"needed": None}, "minimum not judged"),
-        ({"remarks": [{"kind": "opaque", "op": "aten.sort.default"}]}, "aten.sort.default"),
+        (
+            {"remarks": [{"kind": "opaque", "op": "aten.sort.default", "reason": "no rule"}]},
+            "aten.sort.default",
+        ),
         ({"route": "torch.onnx.export", "reason": "no form"}, "ONNX by torch: no form"),
         ({"error": "AssertionError: differ", "stage": "agree"}, "wrong: AssertionError: differ"),
         ({"error": "BadInput: line 3", "stage": "gate"}, "refused: BadInput: line 3 (at gate)"),
@@ -89,3 +102,25 @@ def test_imagenet_weights_on_photographs() -> None:
     assert classes["moved apart, gated"] == classes["moved apart, compiled"]
     assert found["error64"] <= 1e-10
     assert all(found["checks"])
+
+
+def test_weights_used_twice_are_counted_apart() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.c = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 12)
+            self.b = nn.Conv2d(8, 8, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(self.b(self.b(self.a(x))).mean((2, 3)))
+
+    torch.manual_seed(0)
+    backbone, inputs = Twice(), (torch.randn(2, 3, 4, 4),)
+    gating.settle(backbone, inputs)
+    net = gating.gated(backbone, inputs, "layer").double()
+    exact = tuple(x.double() for x in inputs)
+    made = compilation(net, exact)
+    needed = minimum.needed(net, backbone, exact, draws=1)
+    again = minimum.repeated(made.program, made.gated)
+    assert again > 0
+    assert minimum.held(made.program) - again == needed
