@@ -1,13 +1,12 @@
-"""One network, gated, compiled and verified in this process; prints what came out as JSON."""
+"""One network, gated, compiled and verified in this process."""
 
 from __future__ import annotations
 
-import json
 import resource
-import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +21,52 @@ from igc.emit.static import retype
 from igc.testing.oracle import compare_outputs, draw_inputs, relative_error
 
 TOLERANCE = 1e-10
+OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive", "bad_alloc")
+
+Found = dict[str, Any]
 
 
-def judge(entry: Entry, at: str, *, draws: int, onnx: bool) -> dict[str, Any]:
+def judge(
+    entry: Entry,
+    at: str,
+    *,
+    draws: int,
+    onnx: bool,
+    kept: int,
+    tell: Callable[[Found], None] = lambda _: None,
+) -> Found:
     """What became of the network: see `verdict` in `benchmarks.foreign.table`.
 
-    `stage` is the last step begun; `error`, where there is one, what ended it.
+    `stage` is the last step begun. What ended it, where anything did, is `error`, or `limit`
+    where this machine did; `tell` is called with what is known at the start of each step.
     """
-    found: dict[str, Any] = {"key": entry.key, "family": entry.family, "at": at, "note": entry.note}
+    found: Found = {"key": entry.key, "family": entry.family, "at": at, "note": ""}
     spent: dict[str, float] = {}
-    began = time.process_time()
+    start = began = time.process_time()
     try:
-        for stage, values in _stages(entry, at, draws, onnx):
+        for stage, values in _stages(entry, at, draws, onnx, kept):
             spent[found.get("stage", "start")] = round(time.process_time() - began, 1)
             began = time.process_time()
             found |= {"stage": stage, **values}
+            tell(found)
     except Exception as error:
-        found["error"] = " ".join(f"{type(error).__name__}: {error}".split())[:600]
-        found["trace"] = traceback.format_exc()[-3000:]
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+            found["limit"] = "the limit of memory"
+        else:
+            found |= {"error": text[:600], "trace": traceback.format_exc()[-3000:]}
     found["cpu_by_stage"] = spent
-    found["cpu_seconds"] = round(time.process_time(), 1)
+    found["cpu_seconds"] = round(time.process_time() - start, 1)
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return found
 
 
-def _stages(entry: Entry, at: str, draws: int, onnx: bool) -> Any:
+def _stages(entry: Entry, at: str, draws: int, onnx: bool, kept: int) -> Iterator[Any]:
     """(the stage that comes next, what the one before found), in order."""
     yield "build", {}
-    backbone, inputs = build(entry)
+    backbone, inputs, note = build(entry, kept)
     gating.settle(backbone, inputs)
-    yield "gate", {"size": inputs[0].shape[-1], "torch": torch.__version__}
+    yield "gate", {"size": inputs[0].shape[-1], "torch": torch.__version__, "note": note}
     net = gating.gated(backbone, inputs, at)
     parameters = sum(p.numel() for p in net.parameters())
     yield "compile", {"points": len(net.gates), "parameters": parameters}
@@ -68,22 +83,16 @@ def _stages(entry: Entry, at: str, draws: int, onnx: bool) -> Any:
         errors += [relative_error(want[task], have[task]) for task in net.tasks]
         spread = min(float(want[task].std()) for task in net.tasks)
         compare_outputs(want, have, TOLERANCE, f"batch {batch}")
-    yield "minimum", {"error64": max(errors), "spread": spread}
     repeated = minimum.repeated(made.program, made.gated)
-    counts: dict[str, Any] = {"held": minimum.held(made.program), "repeated": repeated}
-    if draws:
-        try:
-            counts["needed"] = minimum.needed(net, backbone, exact, draws)
-        except RuntimeError as error:  # torch's way to say that memory ran out
-            if "memory" not in str(error):
-                raise
-    yield "onnx", counts
-    if onnx:
-        yield "done", _onnx(made)
-    yield "done", {}
+    counts = {"held": minimum.held(made.program), "repeated": repeated}
+    yield "onnx", {"error64": max(errors), "spread": spread, **counts}
+    checked = _onnx(made) if onnx else {}
+    yield "minimum", checked
+    needed = minimum.needed(net, backbone, exact, draws) if draws else None
+    yield "done", {} if needed is None else {"needed": needed}
 
 
-def _onnx(made: Any) -> dict[str, Any]:
+def _onnx(made: Any) -> Found:
     """The float32 static network as ONNX, verified against the gated one."""
     static = emit(made.program, torch.float32)
     with tempfile.TemporaryDirectory() as folder:
@@ -92,18 +101,3 @@ def _onnx(made: Any) -> dict[str, Any]:
         check = igc.verify(retype(made.gated, torch.float32), path)
     failures = [] if check.passed else [str(check)[:600]]
     return {"onnx": check.passed, "route": info.route, "reason": info.reason, "failures": failures}
-
-
-def main() -> None:
-    """`python -m benchmarks.foreign.judge JSON`: the last line printed is the result."""
-    task = json.loads(sys.argv[1])
-    limit = int(task["memory_gib"] * 2**30)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CPU, (task["seconds"], task["seconds"] + 5))
-    torch.set_num_threads(1)
-    found = judge(Entry(**task["entry"]), task["at"], draws=task["draws"], onnx=task["onnx"])
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -13,14 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from benchmarks.foreign.shrink import LAYERS
 from igc.graph import Program
 from igc.nn.network import GatedNetwork
 from igc.testing.oracle import needed_elements
 
-LAYERS = (
-    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
-    nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.MultiheadAttention,
-)  # fmt: skip
 CONTRACTIONS = ("aten.conv", "aten.linear", "aten.mm", "aten.matmul", "aten.addmm", "aten.bmm")
 
 

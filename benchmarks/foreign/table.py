@@ -8,22 +8,32 @@ from typing import Any
 
 Found = Mapping[str, Any]
 
+UNBUILT = ("start", "build")  # stages before igc sees the network
+
 
 def verdict(found: Found) -> str:
-    """One of: works and minimal; works, ... (what is kept, or not judged); refused; wrong."""
-    error = found.get("error", "")
-    if found.get("stage") == "agree" and error.startswith("AssertionError"):
+    """One of: works and minimal; works, ... (what is kept, or not judged); refused; wrong; not run.
+
+    "Not run" is what this machine or the library did not let us try, never what igc refused.
+    """
+    error, stage = found.get("error", ""), found.get("stage", "start")
+    if stage == "agree" and error.startswith("AssertionError"):
         return f"wrong: {error}"
-    if error:
-        return f"refused: {error} (at {found.get('stage', 'start')})"
     if found.get("failures"):
         return f"wrong: {found['failures'][0]}"
+    if error:
+        return f"not run: {error}" if stage in UNBUILT else f"refused: {error} (at {stage})"
+    limit = found.get("limit", "")
+    if limit and "error64" not in found:
+        return f"not run: {limit} (at {stage})"
     notes = []
     opaque = sorted({r["op"] for r in found["remarks"] if r["kind"] == "opaque"})
     if opaque:
         notes.append(f"opaque ops: {', '.join(opaque)}")
+    if limit and stage == "onnx":
+        notes.append(f"ONNX not run: {limit}")
     if "needed" not in found:
-        notes.append("minimum not judged")
+        notes.append("minimum not judged" + (f": {limit}" if limit else ""))
     elif found["held"] > found["needed"]:
         share = 100 * (found["held"] / max(found["needed"], 1) - 1)
         notes.append(f"{share:.2g} % over the minimum ({_why(found)})")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.foreign import gating, minimum
+from benchmarks.foreign import child, gating, judge, minimum
+from benchmarks.foreign.catalog import Entry
+from benchmarks.foreign.shrink import narrowed, shortened
 from benchmarks.foreign.table import kind, markdown, verdict
 from benchmarks.photographs import compare, find_photographs, find_weights
 from igc.compile import compilation
@@ -44,6 +48,10 @@ GROUPS = {
         ({"error": "AssertionError: differ", "stage": "agree"}, "wrong: AssertionError: differ"),
         ({"error": "BadInput: line 3", "stage": "gate"}, "refused: BadInput: line 3 (at gate)"),
         ({"failures": ["output 'a' differs"]}, "wrong: output 'a' differs"),
+        ({"error": "ImportError: no timm", "stage": "build"}, "not run: ImportError: no timm"),
+        ({"error64": None, "limit": "memory", "stage": "compile"}, "not run: memory (at compile)"),
+        ({"needed": None, "limit": "memory", "stage": "minimum"}, "works, minimum not judged: mem"),
+        ({"needed": None, "limit": "9 s", "stage": "onnx"}, "works, ONNX not run: 9 s; minimum"),
     ],
 )
 def test_verdicts(change: dict[str, Any], words: str) -> None:
@@ -124,3 +132,71 @@ def test_weights_used_twice_are_counted_apart() -> None:
     again = minimum.repeated(made.program, made.gated)
     assert again > 0
     assert minimum.held(made.program) - again == needed
+
+
+class Deep(nn.Module):
+    """Thirty equal layers in a list, ten in one that the forward counts, and a wide classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.many = nn.ModuleList(nn.Linear(8, 8) for _ in range(30))
+        self.counted = nn.ModuleList(nn.Linear(8, 8) for _ in range(10))
+        self.last = nn.Sequential(nn.Linear(8, 4096), nn.ReLU(), nn.Linear(4096, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for layer in self.many:
+            x = layer(x)
+        for i in range(10):
+            x = self.counted[i](x)
+        return self.last(x)
+
+
+def test_large_networks_lose_equal_blocks_and_wide_classifiers() -> None:
+    net, inputs = Deep(), (torch.randn(2, 4),)
+    assert narrowed(net) == "classifier of 256 channels"
+    assert net(*inputs).shape == (2, 3)
+    assert shortened(net, inputs, kept=0) == ""
+    assert shortened(net, inputs, kept=2) == "2 of 30 repeated blocks"
+    assert (len(net.many), len(net.counted)) == (2, 10)
+    assert net(*inputs).shape == (2, 3)
+    assert shortened(net.many, inputs) == narrowed(net) == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (MemoryError(), "not run: the limit of memory (at build)"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not run: the limit of mem"),
+        (ValueError("takes no picture"), "not run: ValueError: takes no picture"),
+    ],
+)
+def test_what_the_machine_or_the_library_refuses_is_not_run(
+    fault: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: object) -> Any:
+        raise fault
+
+    monkeypatch.setattr(judge, "build", build)
+    found = judge.judge(Entry("timm", "some"), "layer", draws=1, onnx=False, kept=1)
+    assert verdict(found).startswith(words)
+
+
+def _out_of_time(told: Any, entry: Any, at: str, *_: object) -> None:
+    told.send({"key": entry["name"], "at": at, "stage": "compile"})
+    os.kill(os.getpid(), signal.SIGXCPU)
+
+
+def _hurt(told: Any, *_: object) -> None:
+    os._exit(3)
+
+
+def test_limits_of_a_process_are_told_from_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "PRELOADED", [])
+    entry = {"library": "timm", "name": "some", "family": ""}
+    monkeypatch.setattr(child, "_child", _out_of_time)
+    found = child.run(entry, "layer", child.Limits(seconds=7))
+    assert verdict(found) == "not run: 7 CPU seconds (at compile)"
+    monkeypatch.setattr(child, "_child", _hurt)
+    assert child.run(entry, "layer", child.Limits())["error"] == "the process ended with 3"
