@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 
 KINDS = ("image", "signal", "tokens", "vector")
+WEIGHTS = ("generic", "zeros", "denormal", "twins")
 EDGE = {"image": 12, "signal": 16, "tokens": 5, "vector": 0}  # spatial size of the example input
 
 

@@ -29,6 +29,7 @@ ACTS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "softplus": F.softplus,
 }
+NORMS = ("", "bn", "in", "gn", "ln")
 ZERO_ACTS = ("", "relu", "relu6", "leaky", "gelu", "silu", "hardswish", "tanh", "elu")  # f(0) = 0
 
 
