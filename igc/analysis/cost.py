@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from math import prod
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from igc.analysis.demand import demand
 from igc.analysis.layers import layers, owner
+from igc.analysis.lifetimes import Lifetimes
 from igc.analysis.routes import routes_of
 from igc.analysis.shapes import Value, shapes
 from igc.cost import op_macs
@@ -33,7 +33,6 @@ RUNNING: dict[
     aten.batch_norm.default: (3, 4),
     aten.instance_norm.default: (3, 4),
 }
-VIEWS = (aten.reshape.default, aten.flatten.using_ints)  # copies only where they have to
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def cost(program: Program) -> Cost:
             if node.op == "call_function"
         ),
         constants=_constants(program, layer, needed),
-        peak_bytes=peak_bytes(program, facts),
+        peak_bytes=Lifetimes.of(program, facts).peak(list(program.graph.nodes)),
     )
 
 
@@ -223,47 +222,3 @@ def _all_running(nodes: Iterable[fx.Node]) -> bool:
         node in [user.args[i] for i in RUNNING.get(user.target, ()) if i < len(user.args)]
         for user, node in uses
     )
-
-
-def peak_bytes(program: Program, facts: dict[fx.Node, Value]) -> int:
-    """The largest total of values alive at once; a view keeps its source alive and is free."""
-    base: dict[fx.Node, fx.Node] = {}
-    last: dict[fx.Node, int] = {}
-    order = list(program.graph.nodes)
-    for i, node in enumerate(order):
-        source = _viewed(node)
-        base[node] = base[source] if source is not None else node
-        last[base[node]] = i
-        for operand in node.all_input_nodes:
-            last[base[operand]] = i
-    dying: dict[int, list[fx.Node]] = {}
-    for node, i in last.items():
-        dying.setdefault(i, []).append(node)
-    alive: dict[fx.Node, int] = {}
-    peak = 0
-    for i, node in enumerate(order):
-        if node.op in ("placeholder", "call_function") and base[node] is node:
-            alive[node] = _bytes(facts[node], program)
-        peak = max(peak, sum(alive.values()))
-        for dead in dying.get(i, ()):
-            alive.pop(dead, None)
-    return peak
-
-
-def _viewed(node: fx.Node) -> fx.Node | None:
-    """The operand that the node's value is a view of, if any."""
-    if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
-        return None
-    returns = getattr(getattr(node.target, "_schema", None), "returns", ())
-    aliased = [r.alias_info for r in returns if r.alias_info is not None]
-    if node.target in VIEWS or (aliased and not any(a.is_write for a in aliased)):
-        return node.args[0]
-    return node.args[0] if getattr(node.target, "__name__", "") == "getitem" else None
-
-
-def _bytes(value: Value, program: Program) -> int:
-    if value.many:
-        return sum(_bytes(v, program) for v in value.many)
-    if value.shape is None or value.dtype is None:
-        return 0
-    return prod(value.shape) * cast_dtype(value.dtype, program.dtype).itemsize

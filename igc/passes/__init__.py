@@ -15,6 +15,7 @@ from igc.passes.cleanup import MergeDuplicates, RemoveDeadNodes
 from igc.passes.fold import FoldConstants
 from igc.passes.gathers import MoveGathersFirst
 from igc.passes.layout import ChooseLayout
+from igc.passes.order import OrderForMemory
 from igc.passes.record import Record, Remark, Row
 from igc.passes.slice import SliceChannels
 from igc.passes.stacks import SpellOutStacks
@@ -40,6 +41,7 @@ PIPELINE: tuple[Pass, ...] = (
     ChooseLayout(),
     MoveGathersFirst(),
     RemoveDeadNodes(),
+    OrderForMemory(),
 )
 
 
