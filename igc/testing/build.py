@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from igc.testing.gating import Mixer, logits, open_gates, select
+from igc.testing.gating import Mixer, logits, mask_of, open_gates, select
 from igc.testing.heads import HEADS
-from igc.testing.spec import Head, Node, Shape, Spec, shapes_of
-from igc.testing.units import UNITS, Layer, can_mask
+from igc.testing.layers import BATCH_NORMS, Layer
+from igc.testing.spec import EDGE, VOCABULARY, Head, Node, Shape, Spec, shapes_of
+from igc.testing.units import UNITS, can_mask
 
 RETURNS = ("tuple", "list", "dict", "nested", "single")
 
@@ -20,20 +21,38 @@ class GatedNode(nn.Module):
     """One node of the graph: its module for the shared branch and for each task, gate and mix."""
 
     def __init__(
-        self, node: Node, reads: Sequence[Shape], out: Shape, tasks: int, mix: str
+        self,
+        node: Node,
+        reads: Sequence[Shape],
+        out: Shape,
+        spec: Spec,
+        like: GatedNode | None = None,
     ) -> None:
         super().__init__()
-        self.out, self.tasks, self.reads = out, tasks, node.reads
+        self.out, self.reads, self.mask = out, node.reads, spec.mask
         self.idiom = node.gate
         if node.gate == "weight_mask" and not can_mask(node, out):
             self.idiom = "mul_add"
         unit = UNITS[node.op]
-        self.shared = unit.make(node, reads, out)
-        makes = [self.shared if node.tied else unit.make(node, reads, out) for _ in range(tasks)]
-        self.branches = nn.ModuleList(makes)
-        if self.idiom:
-            self.alpha = nn.ParameterList(torch.zeros(out.width) for _ in range(tasks))
-            self.mix = Mixer(mix, out, tasks)
+        shared = like.shared if like else unit.make(node, reads, out)
+        makes = [shared if node.tied else unit.make(node, reads, out) for _ in spec.heads]
+        self.shared: nn.Module = shared
+        self.branches: nn.ModuleList = like.branches if like else nn.ModuleList(makes)
+        if not self.idiom:
+            return
+        self.mix = Mixer(spec.mix, out, spec.tasks)
+        if spec.mask == "buffer":
+            for task in range(spec.tasks):
+                self.register_buffer(f"mask{task}", torch.zeros(out.width))
+        else:
+            self.alpha = nn.ParameterList(torch.zeros(out.width) for _ in spec.heads)
+
+    @property
+    def gates(self) -> list[Tensor]:
+        """What each task's mask is got from: the logits, or the masks themselves."""
+        if self.mask != "buffer":
+            return list(self.alpha)
+        return [getattr(self, f"mask{task}") for task in range(len(self.branches))]
 
     def forward(self, psi: list[Tensor], phis: list[list[Tensor]]) -> tuple[Tensor, list[Tensor]]:
         """The shared value and each task's value, after gate and mix."""
@@ -45,8 +64,8 @@ class GatedNode(nn.Module):
         if not self.idiom:
             return shared, own
         chosen = [
-            select(self.idiom, alpha, value, shared, self.out)
-            for alpha, value in zip(self.alpha, own, strict=True)
+            select(self.idiom, gate, value, shared, self.out, self.mask)
+            for gate, value in zip(self.gates, own, strict=True)
         ]
         return self.mix(chosen), chosen
 
@@ -54,7 +73,8 @@ class GatedNode(nn.Module):
         shared, branch = self.shared, self.branches[task]
         assert isinstance(shared, Layer)
         assert isinstance(branch, Layer)
-        mask = (torch.sigmoid(self.alpha[task]) > 0.5).to(self.alpha[task].dtype)
+        gate = self.gates[task]
+        mask = mask_of(self.mask, gate).to(gate.dtype)
         value: Tensor = branch(phi[0], mask) + shared(psi[0], 1.0 - mask)
         return value
 
@@ -66,10 +86,11 @@ class GatedNetwork(nn.Module):
         super().__init__()
         shapes = shapes_of(spec)
         self.spec, self.returns = spec, spec.returns
-        self.nodes = nn.ModuleList(
-            GatedNode(node, [shapes[i] for i in node.reads], shape, spec.tasks, spec.mix)
-            for node, shape in zip(spec.nodes, shapes[1:], strict=True)
-        )
+        made: list[GatedNode] = []
+        for node, shape in zip(spec.nodes, shapes[1:], strict=True):
+            like = made[node.like - 1] if node.like else None
+            made.append(GatedNode(node, [shapes[i] for i in node.reads], shape, spec, like))
+        self.nodes = nn.ModuleList(made)
         self.heads = nn.ModuleList(
             HEADS[head.op].make([shapes[i] for i in head.reads], head.width) for head in spec.heads
         )
@@ -123,16 +144,25 @@ def build(spec: Spec) -> tuple[GatedNetwork, tuple[Tensor]]:
     with torch.no_grad():
         for node, rows in zip(gated, opened, strict=True):
             node.mix.set_weights(torch.randn(node.out.width, spec.tasks, generator=generator))
-            for alpha, row in zip(node.alpha, rows, strict=True):
-                alpha.copy_(logits(row, spec.pattern, generator))
+            for gate, row in zip(node.gates, rows, strict=True):
+                alpha = logits(row, spec.pattern, generator)
+                gate.copy_(alpha > 0 if spec.mask == "buffer" else alpha)
         _special_weights(net, spec.weights, generator)
-    return net.eval(), (torch.randn(2, *input_shape(spec), generator=generator),)
+    return net.eval(), (_example(spec, generator),)
+
+
+def _example(spec: Spec, generator: torch.Generator) -> Tensor:
+    if spec.kind == "ids":
+        return torch.arange(2 * EDGE["ids"]).view(2, -1) % VOCABULARY
+    return torch.randn(2, *input_shape(spec), generator=generator)
 
 
 def input_shape(spec: Spec) -> tuple[int, ...]:
     """The input's shape without the batch."""
     shape = shapes_of(spec)[0]
     return {
+        "ids": (shape.edge,),
+        "volume": (shape.width, shape.edge, shape.edge, shape.edge),
         "image": (shape.width, shape.edge, shape.edge),
         "signal": (shape.width, shape.edge),
         "tokens": (shape.edge, shape.width),
@@ -157,7 +187,7 @@ def randomise(modules: Iterable[nn.Module], generator: torch.Generator) -> None:
                     p.copy_(sign * (0.6 + torch.rand(p.shape, generator=generator)))
                 else:
                     normal(p, 0.4)
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            if isinstance(module, BATCH_NORMS):
                 assert module.running_mean is not None
                 assert module.running_var is not None
                 normal(module.running_mean, 0.3)
@@ -170,6 +200,8 @@ def _special_weights(net: GatedNetwork, kind: str, generator: torch.Generator) -
         for node in net.nodes:
             assert isinstance(node, GatedNode)
             node.branches[0].load_state_dict(node.shared.state_dict())
+    if kind == "tied":
+        _tie(net)
     if kind not in ("zeros", "denormal"):
         return
     for name, p in net.named_parameters():
@@ -182,6 +214,21 @@ def _special_weights(net: GatedNetwork, kind: str, generator: torch.Generator) -
             p[rows] = 0.0
         else:
             p[rows] *= 1e-41
+
+
+def _tie(net: GatedNetwork) -> None:
+    """Every second branch gets the very tensors of the shared one, and layers those before them."""
+    seen: dict[tuple[type, torch.Size], nn.Parameter] = {}
+    for node in net.nodes:
+        assert isinstance(node, GatedNode)
+        for branch in list(node.branches)[::2]:
+            for name, p in dict(node.shared.named_parameters()).items():
+                owner, _, short = name.rpartition(".")
+                setattr(branch.get_submodule(owner), short, p)
+        for module in node.shared.modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, nn.Parameter):
+                module.weight = seen.setdefault((type(module), weight.shape), weight)
 
 
 __all__ = ["GatedNetwork", "GatedNode", "Head", "Node", "Spec", "arrange", "build", "input_shape"]

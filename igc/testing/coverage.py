@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from igc.testing.build import RETURNS
-from igc.testing.gating import IDIOMS, MIXES, PATTERNS
+from igc.testing.gating import FURTHER, IDIOMS, MASKS, MIXES, PATTERNS
 from igc.testing.heads import HEADS
+from igc.testing.layers import ACTS, NORMS
 from igc.testing.spec import KINDS, WEIGHTS, Spec
-from igc.testing.units import ACTS, NORMS, UNITS
+from igc.testing.units import UNITS
 
 # Everything that a spec can say, by what it is called in a summary.
 ALL: dict[str, tuple[str, ...]] = {
@@ -17,7 +18,8 @@ ALL: dict[str, tuple[str, ...]] = {
     "layers": tuple(UNITS),
     "norms": tuple(n for n in NORMS if n),
     "activations": tuple(a for a in ACTS if a),
-    "gate idioms": IDIOMS,
+    "gate idioms": IDIOMS + FURTHER,
+    "masks": MASKS,
     "mixes": MIXES,
     "gate patterns": PATTERNS,
     "weights": WEIGHTS,
@@ -35,6 +37,7 @@ def features(spec: Spec) -> dict[str, set[str]]:
         "norms": {n.norm for n in spec.nodes if n.norm},
         "activations": {n.act for n in spec.nodes if n.act},
         "gate idioms": {n.gate for n in spec.nodes if n.gate},
+        "masks": {spec.mask},
         "mixes": {spec.mix},
         "gate patterns": {spec.pattern},
         "weights": {spec.weights},

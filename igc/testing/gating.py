@@ -12,30 +12,65 @@ from igc.testing.spec import Shape
 # Idioms of phi' = G * phi + (1 - G) * psi. "weight_mask" has no selection: the masks are
 # multiplied on the weights and biases of both layers, and their outputs are added.
 IDIOMS = ("mul_add", "where", "lerp", "sub_mul", "masked_fill", "weight_mask", "straight_through")
+FURTHER = ("addcmul", "stacked", "gather")  # seen in the wild; the pairwise tests leave them out
+MASKS = ("sigmoid", "positive", "round", "sign", "argmax", "buffer")  # how a mask is got from alpha
 MIXES = ("chain", "stack", "einsum", "buffer")
+LETTERS = {"volume": "bcdhw", "image": "bchw", "signal": "bcl", "tokens": "bnc", "vector": "bc"}
 PATTERNS = ("open", "closed", "random", "one", "alternating", "cut", "mixed", "exact")
 
 
-def select(idiom: str, alpha: Tensor, own: Tensor, shared: Tensor, shape: Shape) -> Tensor:
+def mask_of(spelling: str, alpha: Tensor) -> Tensor:
+    """The bool mask of the open gates, in the given spelling; alpha = 0 is closed in all of them.
+
+    "buffer" takes alpha for the mask itself, stored as 0.0 and 1.0.
+    """
+    if spelling == "sigmoid":
+        return torch.sigmoid(alpha) > 0.5
+    if spelling == "positive":
+        return ~(alpha <= 0)
+    if spelling == "round":
+        return torch.round(torch.sigmoid(alpha)).bool()
+    if spelling == "sign":
+        return torch.clamp(torch.sign(alpha), min=0.0) != 0
+    if spelling == "argmax":
+        return torch.stack([torch.zeros_like(alpha), alpha]).argmax(dim=0) == 1
+    if spelling == "buffer":
+        return alpha.bool()
+    raise ValueError(f"unknown mask {spelling!r}: one of {MASKS}")
+
+
+def select(
+    idiom: str, alpha: Tensor, own: Tensor, shared: Tensor, shape: Shape, spelling: str = "sigmoid"
+) -> Tensor:
     """The selected value, written in the given idiom."""
     view = shape.view()
-    if idiom == "straight_through":
+    if idiom == "straight_through" and spelling != "buffer":
         soft = torch.sigmoid(alpha)
         gate = (soft + ((soft > 0.5).to(soft.dtype) - soft).detach()).view(view)
         return gate * own + (1 - gate) * shared
-    mask = (torch.sigmoid(alpha) > 0.5).view(view)
+    channels = mask_of(spelling, alpha)
+    mask = channels.view(view)
     gate = mask.to(own.dtype)
-    if idiom == "mul_add":
-        return gate * own + (1.0 - gate) * shared
-    if idiom == "where":
-        return torch.where(mask, own, shared)
-    if idiom == "lerp":
-        return torch.lerp(shared, own, gate)
-    if idiom == "sub_mul":
-        return shared + gate * (own - shared)
-    if idiom == "masked_fill":
-        return own.masked_fill(~mask, 0.0) + shared.masked_fill(mask, 0.0)
-    raise ValueError(f"unknown gate idiom {idiom!r}: one of {IDIOMS}")
+    forms: dict[str, Callable[[], Tensor]] = {
+        "mul_add": lambda: gate * own + (1.0 - gate) * shared,
+        "straight_through": lambda: gate * own + (1.0 - gate) * shared,
+        "where": lambda: torch.where(mask, own, shared),
+        "lerp": lambda: torch.lerp(shared, own, gate),
+        "sub_mul": lambda: shared + gate * (own - shared),
+        "masked_fill": lambda: own.masked_fill(~mask, 0.0) + shared.masked_fill(mask, 0.0),
+        "addcmul": lambda: torch.addcmul(shared, gate, own - shared),
+        "stacked": lambda: (
+            (torch.stack([shared, own]) * torch.stack([1 - gate, gate])).sum(0)
+            if len(view) > 1
+            else torch.stack([(1 - gate) * shared, gate * own], dim=1).sum(dim=1)
+        ),
+        "gather": lambda: torch.cat([shared, own], dim=shape.axis).index_select(
+            shape.axis, torch.arange(shape.width) + shape.width * channels.long()
+        ),
+    }
+    if idiom not in forms:
+        raise ValueError(f"unknown gate idiom {idiom!r}: one of {IDIOMS + FURTHER}")
+    return forms[idiom]()
 
 
 class Mixer(nn.Module):
@@ -73,7 +108,13 @@ class Mixer(nn.Module):
             if len(view) == 1:
                 by_task = by_task.view(len(values), *([1] * (stacked.ndim - 2)), -1)
             return (stacked * by_task).sum(dim=0)
-        letters = {"image": "bchw", "signal": "bcl", "tokens": "bnc", "vector": "bc"}
+        letters = {
+            "volume": "bcdhw",
+            "image": "bchw",
+            "signal": "bcl",
+            "tokens": "bnc",
+            "vector": "bc",
+        }
         name = letters[self.shape.kind]
         return torch.einsum(f"t{name},ct->{name}", stacked, share)
 

@@ -92,6 +92,40 @@ class Embedding(nn.Module):
         return value / length.clamp_min(1e-6)
 
 
+class Segment(nn.Module):
+    """Log-probabilities per position of an image."""
+
+    def __init__(self, shapes: Sequence[Shape], width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(shapes[0].width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.log_softmax(self.conv(x), dim=1)
+
+
+class Label(nn.Module):
+    """The number of the best class: whole numbers, which rounding may decide."""
+
+    def __init__(self, shapes: Sequence[Shape], width: int) -> None:
+        super().__init__()
+        self.inner = Classify(shapes, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.inner(x)
+        return scores.argmax(dim=1)
+
+
+class Pair(nn.Module):
+    """Scores, and the features that they come from."""
+
+    def __init__(self, shapes: Sequence[Shape], width: int) -> None:
+        super().__init__()
+        self.inner = Classify(shapes, width)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"scores": self.inner(x), "features": x}
+
+
 @dataclass(frozen=True)
 class HeadKind:
     """How a head is made, and which kinds of values it reads."""
@@ -101,11 +135,15 @@ class HeadKind:
     many: bool = False
 
 
+ANY = ("image", "signal", "tokens", "vector", "volume")
 HEADS: dict[str, HeadKind] = {
-    "classify": HeadKind(Classify, ("image", "signal", "tokens", "vector")),
+    "classify": HeadKind(Classify, ANY),
     "mlp": HeadKind(Mlp, ("tokens", "vector")),
     "dense": HeadKind(Dense, ("image",)),
     "pyramid": HeadKind(Pyramid, ("image",), many=True),
-    "raw": HeadKind(Raw, ("image", "signal", "tokens", "vector")),
-    "embedding": HeadKind(Embedding, ("image", "signal", "tokens", "vector")),
+    "raw": HeadKind(Raw, ANY),
+    "embedding": HeadKind(Embedding, ANY),
+    "segment": HeadKind(Segment, ("image",)),
+    "label": HeadKind(Label, ANY),
+    "pair": HeadKind(Pair, ANY),
 }

@@ -34,6 +34,20 @@ class Mul(Join):
         return values[0] * values[1]
 
 
+class Sub(Join):
+    """a - b."""
+
+    def join(self, values: list[Tensor]) -> Tensor:
+        return values[0] - values[1]
+
+
+class Maximum(Join):
+    """The larger of a and b."""
+
+    def join(self, values: list[Tensor]) -> Tensor:
+        return torch.maximum(values[0], values[1])
+
+
 class Cat(Join):
     """Concatenation along the channels."""
 
@@ -65,6 +79,19 @@ class EverySecond(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, ::2] if self.axis == 1 else x[..., ::2]
+
+
+class SplitSwap(nn.Module):
+    """`split` into a third and the rest, joined again the other way round."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        third = max(1, x.shape[self.axis] // 3)
+        first, rest = torch.split(x, [third, x.shape[self.axis] - third], dim=self.axis)
+        return torch.cat([rest, first], dim=self.axis)
 
 
 class Glu(nn.Module):
@@ -115,19 +142,6 @@ class Upsample(nn.Module):
         return F.interpolate(x, scale_factor=2, mode=self.mode, align_corners=align)
 
 
-class SqueezeExcite(nn.Module):
-    """Channels scaled by a sigmoid of what their means say: it depends on the input, no gate."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(width, 3, 1)
-        self.excite = nn.Conv2d(3, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        means = x.mean(dim=(2, 3), keepdim=True)
-        return x * torch.sigmoid(self.excite(F.leaky_relu(self.squeeze(means), 0.2)))
-
-
 class ChannelShuffle(nn.Module):
     """ShuffleNet's shuffle, by view and transpose."""
 
@@ -139,36 +153,6 @@ class ChannelShuffle(nn.Module):
         batch, channels, height, width = x.shape
         grouped = x.view(batch, self.groups, channels // self.groups, height, width)
         return grouped.transpose(1, 2).reshape(batch, channels, height, width)
-
-
-class Attention(Join):
-    """Scaled dot-product attention over the tokens of q, k, v: batch x tokens x channels."""
-
-    def __init__(self, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-
-    def join(self, values: list[Tensor]) -> Tensor:
-        batch, tokens, width = values[0].shape
-        q, k, v = (
-            x.reshape(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
-            for x in values
-        )
-        return self.attend(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention of each head."""
-        return F.scaled_dot_product_attention(q, k, v)
-
-
-class AttentionByHand(Attention):
-    """The same, written as two matrix products and a softmax."""
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention of each head."""
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        attended: Tensor = scores.softmax(dim=-1) @ v
-        return attended
 
 
 class ToTokens(nn.Module):
@@ -183,7 +167,7 @@ class Pooled(nn.Module):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        self.dims = {"image": (2, 3), "signal": (2,), "tokens": (1,)}[kind]
+        self.dims = {"volume": (2, 3, 4), "image": (2, 3), "signal": (2,), "tokens": (1,)}[kind]
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=self.dims)
@@ -209,3 +193,63 @@ class Flip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.flip(x, dims=(self.axis,))
+
+
+class Roll(nn.Module):
+    """The channels moved on by one, the last one to the front."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.roll(x, 1, dims=self.axis)
+
+
+class Scale(nn.Module):
+    """One learned factor per channel (layer scale)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.view = shape.view()
+        self.factor = nn.Parameter(torch.ones(shape.width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor.view(self.view)
+
+
+class Positions(nn.Module):
+    """A learned vector added to every token (position embedding)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(1, shape.edge, shape.width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table
+
+
+class ClassToken(nn.Module):
+    """One learned token in front of the others."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1, 1, shape.width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1)
+
+
+class FirstToken(nn.Module):
+    """The first token alone, as a vector."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+class ImagePooling(nn.Module):
+    """The mean of each channel at every position, beside the channels (ASPP)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean(dim=(2, 3), keepdim=True)
+        return torch.cat([x, means.expand(-1, -1, x.shape[2], x.shape[3])], dim=1)

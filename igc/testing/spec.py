@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 
-KINDS = ("image", "signal", "tokens", "vector")
-WEIGHTS = ("generic", "zeros", "denormal", "twins")
-EDGE = {"image": 12, "signal": 16, "tokens": 5, "vector": 0}  # spatial size of the example input
+KINDS = ("image", "signal", "tokens", "vector", "volume", "ids")
+WEIGHTS = ("generic", "zeros", "denormal", "twins", "tied")
+MAPS = ("image", "signal", "volume")  # channels first, then positions
+VOCABULARY = 3  # how many ids there are
+# the spatial size of the example input
+EDGE = {"image": 12, "signal": 16, "tokens": 5, "vector": 0, "volume": 6, "ids": 5}
 
 
 class Printed:
@@ -34,7 +37,8 @@ class Node(Printed):
     """One layer: `op` is a key of `igc.testing.units.UNITS`, `reads` are the values it takes.
 
     `width` is the number of output channels where the op chooses it; `gate` the idiom of its gate
-    or "" for none; `tied` makes all branches apply one and the same module.
+    or "" for none; `tied` makes all branches apply one and the same module; `like` is the value of
+    an earlier node whose modules this one applies once more (0: it has its own).
     """
 
     op: str
@@ -44,6 +48,7 @@ class Node(Printed):
     norm: str = ""
     act: str = ""
     tied: bool = False
+    like: int = 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,9 +65,9 @@ class Spec(Printed):
     """A whole network; see the module's first paragraph.
 
     `pattern` says which gates are open (`igc.testing.gating.PATTERNS`), `share` how many for
-    "random"; `mix` how the mix is written (`MIXES`); `returns` the pytree of the outputs;
-    `weights` is "generic", "zeros" or "denormal" (a part of them is), or "twins" (the first task's
-    weights equal the shared ones).
+    "random"; `mix` how the mix is written and `mask` the mask (`MIXES`, `MASKS`); `returns` the
+    pytree of the outputs; `weights` is "generic", "zeros" or "denormal" (a part of them is),
+    "twins" (the first task's weights equal the shared ones) or "tied" (are the same tensors).
     """
 
     nodes: tuple[Node, ...]
@@ -72,6 +77,7 @@ class Spec(Printed):
     pattern: str = "random"
     share: float = 0.4
     mix: str = "chain"
+    mask: str = "sigmoid"
     returns: str = "tuple"
     weights: str = "generic"
     seed: int = 0
@@ -93,11 +99,12 @@ class Shape:
     @property
     def axis(self) -> int:
         """The channel axis."""
-        return 1 if self.kind in ("image", "signal") else -1
+        return 1 if self.kind in MAPS else -1
 
     def view(self) -> tuple[int, ...]:
         """The view that lines a vector over the channels up with the value."""
-        return {"image": (1, -1, 1, 1), "signal": (1, -1, 1)}.get(self.kind, (-1,))
+        spread = {"volume": (1, -1, 1, 1, 1), "image": (1, -1, 1, 1), "signal": (1, -1, 1)}
+        return spread.get(self.kind, (-1,))
 
 
 def shapes_of(spec: Spec) -> list[Shape]:
@@ -110,12 +117,16 @@ def shapes_of(spec: Spec) -> list[Shape]:
     return shapes
 
 
+# Ops whose gradients do not count the minimum: groups, channels that are constant, ops unknown to
+# the engine.
+LOOSE = ("gconv3", "cumsum", "flip", "coords", "offset", "roll", "eca")
+
+
 def exact(spec: Spec) -> bool:
     """Whether the gradient counts the minimum on this network (see `igc.testing.oracle`)."""
-    loose_ops = {"gconv3", "cumsum", "flip", "coords", "offset"}
-    return spec.weights == "generic" and not any(
-        n.op in loose_ops or n.norm == "gn" or n.tied for n in spec.nodes
-    )
+    if spec.weights != "generic" or any(h.op == "label" for h in spec.heads):
+        return False
+    return not any(n.op in LOOSE or n.norm == "gn" or n.tied or n.like for n in spec.nodes)
 
 
 def describe(specs: Sequence[Spec]) -> str:

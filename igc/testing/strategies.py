@@ -13,7 +13,7 @@ paste it into a regression test.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 try:
     from hypothesis import strategies as st
@@ -23,12 +23,14 @@ except ImportError as error:
     ) from error
 
 from igc.testing.build import RETURNS
-from igc.testing.gating import IDIOMS, MIXES, PATTERNS
+from igc.testing.gating import FURTHER, IDIOMS, MASKS, MIXES, PATTERNS
 from igc.testing.heads import HEADS
-from igc.testing.spec import EDGE, KINDS, WEIGHTS, Head, Node, Shape, Spec, shapes_of
-from igc.testing.units import ACTS, UNITS, ZERO_ACTS
+from igc.testing.layers import ACTS, ZERO_ACTS
+from igc.testing.spec import EDGE, KINDS, LOOSE, MAPS, WEIGHTS, Head, Node, Shape, Spec, shapes_of
+from igc.testing.units import UNITS
 
 WIDEST = 14
+ATTENTION = ("attention", "attention_by_hand", "multihead")
 WEIGHED = ("generic",) * 4 + WEIGHTS  # half of the networks have generic weights
 
 
@@ -42,13 +44,11 @@ def fits(node: Node, ins: Sequence[Shape]) -> bool:
     if len(ins) != unit.arity or any(s.kind not in unit.kinds for s in ins):
         return False
     out = unit.shape(node, ins)
-    width, least = first.width, 3 if first.kind in ("image", "signal") else 0
-    same = all(s == first for s in ins)
+    width, least = first.width, 3 if first.kind in MAPS else 0
+    same, roomy = all(s == first for s in ins), first.edge >= 6
     rules: dict[str, bool] = {
-        "add": same,
-        "mul": same,
-        "attention": same and width % 2 == 0 and width >= 4,
-        "attention_by_hand": same and width % 2 == 0 and width >= 4,
+        **dict.fromkeys(("add", "mul", "sub", "maximum"), same),
+        **dict.fromkeys(ATTENTION, same and width % 2 == 0 and width >= 4),
         "cat": ins[-1].edge == first.edge and ins[-1].kind == first.kind,
         "glu": width % 2 == 0 and width >= 4,
         "first": width >= 4,
@@ -58,14 +58,17 @@ def fits(node: Node, ins: Sequence[Shape]) -> bool:
         "pixelshuffle": width % 4 == 0 and width >= 8,
         "gconv3": width % 2 == 0 and out.width % 2 == 0,
         "dwconv3": out.width == width,
-        "maxpool": first.edge >= 6,
-        "avgpool": first.edge >= 6,
-        "maxpool1d": first.edge >= 6,
+        **dict.fromkeys(("maxpool", "avgpool", "maxpool1d", "maxpool3", "maxpool3d"), roomy),
+        "unshuffle": first.edge % 2 == 0 and roomy,
+        **dict.fromkeys(("adaptive", "conv3valid"), roomy),
+        "rms": width >= 3,
+        "split": width >= 3,
+        "softmax": width >= 3,
         "ln": width >= 3,
         "to_tokens": first.edge <= 6,
         "flat": width * first.edge**2 <= 200,
     }
-    maps = out.kind in ("image", "signal")
+    maps = out.kind in MAPS
     normed = {
         "bn": out.kind != "tokens",
         "gn": maps and out.width % 2 == 0 and out.width >= 4,
@@ -151,7 +154,7 @@ class Sketch:
         normed = self.add(Node("ln", (read,)))
         inner = self.number(2, 5) * 2
         q, k, v = (self.add(Node("linear", (normed,), inner, self.gate())) for _ in range(3))
-        op = self.pick(["attention", "attention_by_hand"])
+        op = self.pick(ATTENTION)
         attended = self.add(Node(op, (q, k, v)))
         if self.shapes[attended].width != inner:
             return attended
@@ -161,24 +164,38 @@ class Sketch:
     def plain(self, read: int) -> int:
         """An op without a kernel, on `read` and whatever else suits it."""
         shapes = self.shapes
-        opaque = ("cumsum", "flip", "coords", "offset")
         options: dict[str, list[tuple[int, ...]]] = {}
         for name, unit in UNITS.items():
-            if unit.masks or unit.arity > 2 or (name in opaque and not self.loose):
+            if unit.masks or unit.arity > 2 or (name in LOOSE and not self.loose):
                 continue
             for other in range(len(shapes)) if unit.arity == 2 else (0,):
                 reads = (read, other)[: unit.arity]
                 if fits(Node(name, reads), [shapes[i] for i in reads]):
                     options.setdefault(name, []).append(reads)
+        if not options:
+            return read
         op = self.pick(list(options))
         reads = options[op][self.number(0, len(options[op]) - 1)]
         return self.add(Node(op, reads, gate=self.gate(rare=True)))
+
+    def again(self, read: int) -> int:
+        """The modules of an earlier layer applied once more, to another value."""
+        shapes = self.shapes
+        fitting = [
+            i for i, n in enumerate(self.nodes, 1)
+            if UNITS[n.op].masks and not n.like and shapes[n.reads[0]].kind == shapes[read].kind
+            and shapes[n.reads[0]].width == shapes[read].width and self.loose
+        ]  # fmt: skip
+        if not fitting:
+            return self.layer(read)
+        like = fitting[self.number(0, len(fitting) - 1)]
+        return self.add(replace(self.nodes[like - 1], reads=(read,), gate=self.gate(), like=like))
 
     def grow(self) -> None:
         """One more layer or motif, mostly on the newest value."""
         last = len(self.nodes)
         read = last if self.number(0, 3) else self.number(0, last)
-        motifs = [self.layer, self.layer, self.plain, self.plain, self.residual]
+        motifs = [self.layer, self.layer, self.plain, self.plain, self.residual, self.again]
         if self.shapes[read].kind == "tokens":
             motifs += [self.attention, self.attention]
         motifs[self.number(0, len(motifs) - 1)](read)
@@ -188,6 +205,8 @@ class Sketch:
         shapes, last = self.shapes, len(self.nodes)
         read = last if self.number(0, 3) else self.number(min(1, last), last)
         kinds = [n for n, h in HEADS.items() if shapes[read].kind in h.kinds]
+        if not self.loose:
+            kinds.remove("label")
         if shapes[read].width < 3:
             kinds.remove("mlp") if "mlp" in kinds else None
         op = self.pick(kinds)
@@ -214,7 +233,8 @@ def specs(
     """
     free = draw(st.booleans()) if loose is None else loose
     kind = draw(st.sampled_from(list(kinds)))
-    idioms = draw(st.one_of(st.sampled_from([(i,) for i in IDIOMS]), st.just(IDIOMS)))
+    every = IDIOMS + FURTHER
+    idioms = draw(st.one_of(st.sampled_from([(i,) for i in every]), st.just(every)))
     sketch = Sketch(draw, kind, draw(st.integers(2, 5)), idioms, free)
     sketch.layer(0)
     for _ in range(draw(st.integers(1, max_nodes))):
@@ -228,6 +248,7 @@ def specs(
         pattern=draw(st.sampled_from(PATTERNS)),
         share=draw(st.sampled_from([0.1, 0.3, 0.5, 0.9])),
         mix=draw(st.sampled_from(MIXES)),
+        mask=draw(st.sampled_from(MASKS)),
         returns=draw(st.sampled_from(RETURNS)),
         weights=draw(st.sampled_from(WEIGHED)) if free else "generic",
         seed=draw(st.integers(0, 10_000)),

@@ -1,7 +1,6 @@
 """The layers that generated networks are made of; each is a table row in `UNITS`.
 
-A unit is a module called as `unit(*values)`. A `Layer` also takes a mask, which it multiplies on
-the rows of its weights and biases, so that masked channels come out as exactly zero.
+A unit is a module called as `unit(*values)`.
 """
 
 from __future__ import annotations
@@ -9,91 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from igc.testing import plain
-from igc.testing.spec import Node, Shape
-
-ACTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "": lambda x: x,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "leaky": lambda x: F.leaky_relu(x, 0.1),
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "hardswish": F.hardswish,
-    "tanh": torch.tanh,
-    "elu": F.elu,
-    "sigmoid": torch.sigmoid,
-    "softplus": F.softplus,
-}
-NORMS = ("", "bn", "in", "gn", "ln")
-ZERO_ACTS = ("", "relu", "relu6", "leaky", "gelu", "silu", "hardswish", "tanh", "elu")  # f(0) = 0
-
-
-class Layer(nn.Module):
-    """A kernel (convolution or linear layer), then a norm, then an activation."""
-
-    def __init__(self, kernel: nn.Module, node: Node, shape: Shape) -> None:
-        super().__init__()
-        self.kernel, self.act, self.out = kernel, ACTS[node.act], shape
-        self.norm = make_norm(node.norm, shape)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        if mask is None:
-            return self.act(self.norm(self.kernel(x)))
-        value = self._masked_kernel(x, mask)
-        norm = self.norm
-        if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            value = F.batch_norm(
-                value, norm.running_mean, norm.running_var, norm.weight * mask, norm.bias * mask
-            )
-        return self.act(value)
-
-    def _masked_kernel(self, x: Tensor, mask: Tensor) -> Tensor:
-        kernel = self.kernel
-        if isinstance(kernel, nn.Linear):
-            return F.linear(x, kernel.weight * mask[:, None], kernel.bias * mask)
-        if isinstance(kernel, nn.ConvTranspose2d):
-            weight = kernel.weight * mask.view(1, -1, 1, 1)
-            bias = None if kernel.bias is None else kernel.bias * mask
-            return F.conv_transpose2d(x, weight, bias, kernel.stride, kernel.padding)  # type: ignore[arg-type]  # stubs want int
-        assert isinstance(kernel, (nn.Conv1d, nn.Conv2d))
-        weight = kernel.weight * mask.view(-1, *([1] * (kernel.weight.ndim - 1)))
-        bias = None if kernel.bias is None else kernel.bias * mask
-        value: Tensor = kernel._conv_forward(x, weight, bias)
-        return value
-
-
-class ChannelNorm(nn.Module):
-    """Layer norm over the channel axis of an image or signal, written with permutes."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        value: Tensor = self.norm(x.movedim(1, -1))
-        return value.movedim(-1, 1)
-
-
-def make_norm(name: str, shape: Shape) -> nn.Module:
-    """The norm layer of that name for values of that shape."""
-    width, last = shape.width, shape.axis == -1
-    if name == "":
-        return nn.Identity()
-    if name == "bn":
-        return nn.BatchNorm2d(width) if shape.kind == "image" else nn.BatchNorm1d(width)
-    if name == "in":
-        norm = nn.InstanceNorm2d if shape.kind == "image" else nn.InstanceNorm1d
-        return norm(width, affine=True)
-    if name == "gn":
-        return nn.GroupNorm(2, width)
-    if name == "ln":
-        return nn.LayerNorm(width) if last else ChannelNorm(width)
-    raise ValueError(f"unknown norm {name!r}")
+from igc.testing import attending, plain
+from igc.testing.layers import ZERO_ACTS, Layer, make_norm
+from igc.testing.spec import MAPS, VOCABULARY, Node, Shape
 
 
 def can_mask(node: Node, shape: Shape) -> bool:
@@ -128,11 +47,11 @@ def _scaled(up: int = 1, down: int = 1) -> Callable[[Node, Sequence[Shape]], Sha
 
 def _conv(size: int, **options: object) -> Callable[[Node, Sequence[Shape], Shape], nn.Module]:
     def make(node: Node, ins: Sequence[Shape], out: Shape) -> nn.Module:
-        layer = nn.Conv2d if out.kind == "image" else nn.Conv1d
+        layer = {"volume": nn.Conv3d, "image": nn.Conv2d, "signal": nn.Conv1d}[out.kind]
         wide = {"groups": ins[0].width} if options.get("depthwise") else {}
         rest = {k: v for k, v in options.items() if k != "depthwise"}
-        pad = (size // 2) * int(str(rest.get("dilation", 1)))
-        kernel = layer(ins[0].width, out.width, size, padding=pad, **rest, **wide)  # type: ignore[arg-type]  # options are a mix of types
+        rest.setdefault("padding", (size // 2) * int(str(rest.get("dilation", 1))))
+        kernel = layer(ins[0].width, out.width, size, **rest, **wide)  # type: ignore[arg-type]  # options are a mix of types
         return Layer(kernel, node, out)
 
     return make
@@ -147,8 +66,17 @@ def _kernel(
     return Unit(make, _scaled(up, down), kinds, masks=True)
 
 
-def _linear(node: Node, ins: Sequence[Shape], out: Shape) -> nn.Module:
-    return Layer(nn.Linear(ins[0].width, out.width), node, out)
+def _linear(bias: bool) -> Callable[[Node, Sequence[Shape], Shape], nn.Module]:
+    return lambda node, ins, out: Layer(nn.Linear(ins[0].width, out.width, bias=bias), node, out)
+
+
+def _embedding(node: Node, ins: Sequence[Shape], out: Shape) -> nn.Module:
+    return Layer(nn.Embedding(VOCABULARY, out.width), node, out)
+
+
+def _own(make: Callable[[Shape], nn.Module], *kinds: str) -> Unit:
+    """A unit that keeps the shape and depends on it."""
+    return Unit(lambda node, ins, out: make(out), lambda node, ins: ins[0], kinds)
 
 
 def _transposed(node: Node, ins: Sequence[Shape], out: Shape) -> nn.Module:
@@ -169,8 +97,8 @@ def _plain(
     return Unit(lambda node, ins, out: make(ins, out), shape, kinds, arity)
 
 
-MAPS = ("image", "signal")
-ANY = ("image", "signal", "tokens", "vector")
+FLAT = ("image", "signal")
+ANY = ("image", "signal", "tokens", "vector", "volume")
 
 
 def _half(edge: int) -> int:
@@ -180,16 +108,60 @@ def _half(edge: int) -> int:
 UNITS: dict[str, Unit] = {
     "conv1": _kernel(_conv(1), *MAPS),
     "conv3": _kernel(_conv(3), *MAPS),
-    "conv5": _kernel(_conv(5), *MAPS),
+    "conv5": _kernel(_conv(5), *FLAT),
     "conv3s2": _kernel(_conv(3, stride=2), *MAPS, down=2),
-    "conv3d2": _kernel(_conv(3, dilation=2), *MAPS),
-    "conv3reflect": _kernel(_conv(3, padding_mode="reflect"), *MAPS),
-    "conv3circular": _kernel(_conv(3, padding_mode="circular"), *MAPS),
+    "conv3d2": _kernel(_conv(3, dilation=2), *FLAT),
+    "conv3reflect": _kernel(_conv(3, padding_mode="reflect"), *FLAT),
+    "conv3circular": _kernel(_conv(3, padding_mode="circular"), *FLAT),
     "conv3nobias": _kernel(_conv(3, bias=False), *MAPS),
-    "gconv3": _kernel(_conv(3, groups=2), *MAPS),
+    "gconv3": _kernel(_conv(3, groups=2), *FLAT),
     "dwconv3": Unit(_conv(3, depthwise=True), _scaled(), MAPS, masks=True),
     "tconv2": _kernel(_transposed, "image", up=2),
-    "linear": _kernel(_linear, "tokens", "vector"),
+    "linear": _kernel(_linear(True), "tokens", "vector"),
+    "linearnobias": _kernel(_linear(False), "tokens", "vector"),
+    "conv3same": _kernel(_conv(3, padding="same"), *FLAT),
+    "conv3valid": Unit(
+        _conv(3, padding=0),
+        lambda node, ins: Shape(ins[0].kind, node.width or ins[0].width, ins[0].edge - 2),
+        FLAT,
+        masks=True,
+    ),
+    "embed": Unit(
+        _embedding, lambda node, ins: Shape("tokens", node.width, ins[0].edge), ("ids",), masks=True
+    ),
+    "sub": _plain(lambda ins, out: plain.Sub(), *ANY, arity=2),
+    "maximum": _plain(lambda ins, out: plain.Maximum(), *ANY, arity=2),
+    "split": _plain(lambda ins, out: plain.SplitSwap(out.axis), *ANY),
+    "roll": _plain(lambda ins, out: plain.Roll(out.axis), *ANY),
+    "scale": _own(plain.Scale, *ANY),
+    "prelu": _own(lambda out: nn.PReLU(out.width), "image", "signal", "vector", "volume"),
+    "softmax": _own(lambda out: nn.Softmax(dim=out.axis), *ANY),
+    "rms": _own(lambda out: nn.RMSNorm(out.width), "tokens", "vector"),
+    "positions": _own(plain.Positions, "tokens"),
+    "classtoken": Unit(
+        lambda node, ins, out: plain.ClassToken(ins[0]),
+        lambda node, ins: Shape("tokens", ins[0].width, ins[0].edge + 1),
+        ("tokens",),
+    ),
+    "firsttoken": _plain(
+        lambda ins, out: plain.FirstToken(), "tokens", kind="vector", edge=lambda e: 0
+    ),
+    "multihead": _plain(lambda ins, out: attending.MultiHead(out.width, 2), "tokens", arity=3),
+    "tokenmixing": _own(lambda out: attending.TokenMixing(out.edge), "tokens"),
+    "cbam": _own(lambda out: attending.SpatialAttention(), "image"),
+    "eca": _own(lambda out: attending.EfficientAttention(), "image"),
+    "aspp": _plain(
+        lambda ins, out: plain.ImagePooling(), "image", width=lambda ins: 2 * ins[0].width
+    ),
+    "unshuffle": _plain(
+        lambda ins, out: nn.PixelUnshuffle(2),
+        "image",
+        width=lambda ins: 4 * ins[0].width,
+        edge=_half,
+    ),
+    "maxpool3": _plain(lambda ins, out: nn.MaxPool2d(3, 2, 1), "image", edge=lambda e: -(-e // 2)),
+    "adaptive": _plain(lambda ins, out: nn.AdaptiveAvgPool2d(3), "image", edge=lambda e: 3),
+    "maxpool3d": _plain(lambda ins, out: nn.MaxPool3d(2), "volume", edge=_half),
     "add": _plain(lambda ins, out: plain.Add(), *ANY, arity=2),
     "mul": _plain(lambda ins, out: plain.Mul(), *ANY, arity=2),
     "cat": _plain(
@@ -221,7 +193,7 @@ UNITS: dict[str, Unit] = {
     "up": _plain(lambda ins, out: plain.Upsample("nearest"), "image", edge=lambda e: 2 * e),
     "bilinear": _plain(lambda ins, out: plain.Upsample("bilinear"), "image", edge=lambda e: 2 * e),
     "se": Unit(
-        lambda node, ins, out: plain.SqueezeExcite(out.width),
+        lambda node, ins, out: attending.SqueezeExcite(out.width),
         lambda node, ins: ins[0],
         ("image",),
     ),
@@ -236,14 +208,12 @@ UNITS: dict[str, Unit] = {
     "bn": Unit(
         lambda node, ins, out: make_norm("bn", out),
         lambda node, ins: ins[0],
-        ("image", "signal", "vector"),
+        (*MAPS, "vector"),
     ),
-    "attention": _plain(lambda ins, out: plain.Attention(2), "tokens", arity=3),
-    "attention_by_hand": _plain(lambda ins, out: plain.AttentionByHand(2), "tokens", arity=3),
+    "attention": _plain(lambda ins, out: attending.Attention(2), "tokens", arity=3),
+    "attention_by_hand": _plain(lambda ins, out: attending.AttentionByHand(2), "tokens", arity=3),
     "to_tokens": _plain(lambda ins, out: plain.ToTokens(), "image", kind="tokens"),
-    "pooled": _plain(
-        lambda ins, out: plain.Pooled(ins[0].kind), "image", "signal", "tokens", kind="vector"
-    ),
+    "pooled": _plain(lambda ins, out: plain.Pooled(ins[0].kind), *MAPS, "tokens", kind="vector"),
     "flat": Unit(
         lambda node, ins, out: nn.Flatten(),
         lambda node, ins: Shape("vector", ins[0].width * ins[0].edge ** 2, 0),
