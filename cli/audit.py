@@ -80,13 +80,30 @@ def command(
 def _told(found: Audit) -> str:
     if not found.passed:
         return "\n  ".join([f"the certificate of {found.model} does not hold:", *found.failures])
-    return (
-        f"the certificate of {found.model} holds:\n"
-        f"  {found.moved} tensors are rows of the checkpoint, bit for bit\n"
-        f"  {found.folded} tensors are folded from it: {found.worst_ulps:.2g} ulp at most, "
-        f"{found.allowed_ulps} are allowed\n"
-        f"  {found.literal} tensors are numbers of the graph (indices, shapes, scalars)\n"
-        f"  {found.left_out} elements of the checkpoint are left out, and no output reads them\n"
-        f"  {len(found.gates)} tensors are gates and mixes: they are taken as given\n"
-        "  the outputs are those of the gated network"
+    return "\n  ".join(
+        [
+            f"the certificate of {found.model} holds:",
+            f"{found.moved} tensors are rows of the checkpoint, bit for bit",
+            f"{found.folded} tensors are folded from it: {found.worst_ulps:.2g} ulp at most, "
+            f"{found.allowed_ulps} are allowed",
+            f"{found.literal} tensors are numbers of the graph (indices, shapes, scalars)",
+            *_left_out(found),
+            f"{len(found.gates)} tensors are gates and mixes: they are taken as given",
+            "the outputs are those of the gated network",
+        ]
     )
+
+
+def _left_out(found: Audit) -> list[str]:
+    """By which argument the elements that the model lacks are unread."""
+    by_graph = found.left_out - found.tried - found.zero
+    told = [
+        f"{found.left_out} elements of the checkpoint are left out, and no output reads them:",
+        f"  {by_graph} by the gated graph and its gates, whatever the input",
+    ]
+    if found.zero:
+        told.append(f"  {found.zero} because they are zero in the checkpoint")
+    if found.tried:
+        told.append(f"  {found.tried} by trial on random inputs:")
+        told += [f"    {name}: {where}" for name, where in sorted(found.tried_rows.items())]
+    return told

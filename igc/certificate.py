@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from igc.verifying.onnx_guard import read_onnx
 FORMAT, VERSION = "igc manifest", 1
 KEY = "igc.manifest_sha256"
 MAX_MANIFEST = 256 << 20
-MAX_COUNT = 1 << 26  # entries of one index list
 
 
 @dataclass(frozen=True)
@@ -135,22 +134,44 @@ def ranges(numbers: Sequence[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def numbers(text: str) -> list[int]:
-    """The numbers that `ranges` told. Raises `ValueError` for anything else, or too many."""
+def numbers(text: str, most: int) -> list[int]:
+    """The numbers that `ranges` told. Raises `ValueError` for anything else or for too many."""
     found: list[int] = []
+    for start, stop in spans(text):
+        if stop - start > most - len(found):
+            raise ValueError(f"more than {most} numbers: {text[:40]}")
+        found.extend(range(start, stop))
+    return found
+
+
+def spans(text: str) -> Iterator[tuple[int, int]]:
+    """The runs of `ranges`, first number and the one behind the last. Raises `ValueError`."""
     for run in text.split(",") if text else ():
         first, _, last = run.partition("-")
         start, stop = int(first), int(last or first) + 1
-        if start < 0 or not 0 < stop - start <= MAX_COUNT - len(found):
+        if not 0 <= start < stop:
             raise ValueError(f"a bad range: {run[:40]}")
-        found.extend(range(start, stop))
-    return found
+        yield start, stop
+
+
+def require_bounded(manifest: Mapping[str, Any], most: int, what: str) -> None:
+    """Raises `BadInput` where a list of the manifest's index holds more than `most` numbers.
+
+    `most` is what the largest tensor holds; `what` names the manifest.
+    """
+    for at, text in enumerate(manifest["index"]):
+        held = sum(stop - start for start, stop in spans(text))
+        if held > most:
+            raise BadInput(
+                f"{what}: list {at} of its index holds {held} numbers, the largest tensor {most}"
+            )
 
 
 def literal(stated: Any, value: Tensor, index: Sequence[str]) -> Tensor:
     """The numbers stated for a tensor like `value`: a place in `index`, or the numbers."""
     if isinstance(stated, int):
-        return torch.tensor(numbers(index[stated]), dtype=value.dtype).reshape(value.shape)
+        listed = numbers(index[stated], value.numel())
+        return torch.tensor(listed, dtype=value.dtype).reshape(value.shape)
     plain = [float(n) if isinstance(n, str) else n for n in stated]
     made = torch.tensor(plain, dtype=value.dtype)
     return made[0].expand(value.shape) if len(plain) == 1 else made.reshape(value.shape)

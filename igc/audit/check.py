@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,25 @@ import torch
 from torch import Tensor
 
 from igc.audit.derive import Deriver
-from igc.certificate import Certified, digest, literal, read, tensor_of, wiring
+from igc.certificate import (
+    Certified,
+    digest,
+    literal,
+    manifest_path,
+    read,
+    require_bounded,
+    tensor_of,
+    wiring,
+)
 from igc.errors import BadInput
 from igc.graph import Program
+from igc.precise import decided
 from igc.verifying import verify
 from igc.verifying.compare import ulps_apart
 from igc.verifying.inputs import draws, of_program
 from igc.verifying.onnx_file import line
-from igc.verifying.unread import Unread
+from igc.verifying.reach import by_graph
+from igc.verifying.unread import Unread, count, gate_names, hand_written_gates, left_out, rows
 
 ULPS = 4  # of the stored type: how far a folded tensor may be from what is derived in float64
 MALFORMED = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
@@ -38,6 +50,9 @@ class Audit:
     worst_ulps: float = 0.0
     allowed_ulps: int = ULPS
     left_out: int = 0
+    zero: int = 0
+    tried: int = 0
+    tried_rows: dict[str, str] = field(default_factory=dict)
     gates: list[str] = field(default_factory=list)
     verification: Any = None
 
@@ -66,19 +81,16 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
         _wiring(certified, found)
         names = [o.name for o in certified.model.graph.output if o.name in program.outputs]
         draw = draws(of_program(program), None)[0][0].tensors
-        deriver = Deriver(program, draw, manifest["index"])
+        sizes = [t.numel() for t in program.constants.values()]
+        most = max([prod(t.dims) for t in certified.model.graph.initializer] + sizes, default=0)
+        require_bounded(manifest, most, str(manifest_path(model)))
+        deriver = Deriver(program, draw, manifest["index"], most)
         entries = manifest["tensors"].values()
         deriver.prepare(r for entry in entries for r in entry.get("from", ()))
     except MALFORMED as error:
         raise BadInput(f"{model}: its manifest or outputs do not fit: {line(error)}") from error
     _tensors(certified, deriver, found)
-    chosen = [program.outputs.index(n) for n in names]
-    unread = Unread(deriver.program, program, deriver.held, chosen, draw)
-    read_anyway, found.gates = unread.culprits()
-    found.left_out = unread.elements
-    for n in read_anyway:
-        some = f"some of the {int(unread.out[n].sum())} elements left out"
-        found.failures.append(f"checkpoint tensor '{n}': an output reads {some}")
+    _unread(deriver, program, [program.outputs.index(n) for n in names], found)
     found.failures += verify(program, model, tasks=names).failures
     return found
 
@@ -141,6 +153,24 @@ def _tensor(value: Tensor, entry: Mapping[str, Any], deriver: Deriver, found: Au
         if not ulps <= ULPS:
             return f"{ulps:.3g} ulp from what the checkpoint gives, {ULPS} are allowed"
     return problem
+
+
+def _unread(deriver: Deriver, program: Program, chosen: list[int], found: Audit) -> None:
+    """Whether the elements that no tensor of the model depends on are left out rightly.
+
+    Those that the graph alone does not show to be unread are tried out.
+    """
+    deriver.finish()
+    taken, inputs = decided(program), deriver.inputs
+    gates = hand_written_gates(taken, program, deriver.factors)
+    argued = by_graph(taken, left_out(taken, program, deriver.held), gates, chosen, inputs)
+    found.gates = sorted(gate_names(program) | argued.given)
+    found.left_out, found.zero = count(argued.out), count(argued.zero)
+    found.tried, found.tried_rows = count(argued.open), {n: rows(m) for n, m in argued.open.items()}
+    if argued.open:
+        for n, mask in Unread(taken, argued.open, chosen, inputs).culprits().items():
+            some = f"some of the {int(argued.out[n].sum())} elements left out"
+            found.failures.append(f"checkpoint tensor '{n}': an output reads {some}: {rows(mask)}")
 
 
 def _moved(recipe: Any) -> bool:

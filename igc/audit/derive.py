@@ -13,57 +13,65 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from igc.certificate import MAX_COUNT, numbers
 from igc.graph import Program, cast_to, execute, mapped, retyped
 from igc.precise import decided
-from igc.verifying.unread import differentiable
+from igc.verifying.reach import snapped
+from igc.verifying.recipes import Evaluator, within
+from igc.verifying.unread import differentiable, leaves_of
 
 DECIDING = ("where", "one_hot", "scatter", "argmax", "eq", "ne", "lt", "le", "gt", "ge")
 
 
-class Deriver:
+class Deriver(Evaluator):
     """Evaluates recipes over one gated program; `held` collects what the values depend on.
 
     An element is held where a value's derivative by it is not zero.
     """
 
-    def __init__(self, program: Program, inputs: Sequence[Tensor], index: Sequence[str]) -> None:
+    def __init__(
+        self, program: Program, inputs: Sequence[Tensor], index: Sequence[str], most: int
+    ) -> None:
+        super().__init__(index, most)
         self.program, self.inputs = differentiable(decided(program)), inputs
         self.source = program.constants
         self.nodes = {n.name: n for n in self.program.graph.nodes}
-        self.index = index
         self.held = {n: torch.zeros(t.shape, dtype=torch.bool) for n, t in self.source.items()}
         self.leaves: dict[str, Tensor] = {}
         self.stored: dict[fx.Node, Tensor] = {}
+        self.constant: set[fx.Node] = set()  # wanted for what is constant in them
+        self.traced: dict[fx.Node, Tensor] = {}  # these, as they depend on `shared`
+        self.shared: dict[str, Tensor] = {}
+        self.factors: set[str] = set()  # constants that coefficients were derived from
+        self.later: list[tuple[Tensor, dict[str, Tensor]]] = []
 
     def value(self, recipe: Any) -> Tensor:
         """The value of a recipe in float64 (integers as they are); marks in `held` what it reads.
 
         Raises one of `igc.audit.check.MALFORMED` for a recipe that means nothing.
         """
-        self.leaves = {}
+        self.leaves, self.uses_trace = {}, False
         with torch.enable_grad():
             result = self._of(recipe)
-        leaves = {n: t for n, t in self.leaves.items() if t.requires_grad}
-        if leaves and result.requires_grad:
-            weights = torch.linspace(1, 2, result.numel(), dtype=result.dtype).reshape(result.shape)
-            found = torch.autograd.grad(result, [*leaves.values()], weights, allow_unused=True)
-            for name, grad in zip(leaves, found, strict=True):
-                if grad is not None:
-                    self.held[name] |= grad != 0
+        if result.requires_grad and self.uses_trace:
+            self.later.append((result, self.leaves))
+        elif result.requires_grad:
+            self._hold([result], self.leaves.items())
         return result.detach()
 
-    def _of(self, recipe: Any) -> Tensor:
-        kind, *args = recipe
-        if kind not in KINDS:
-            raise ValueError("a recipe of an unknown kind")
-        return cast("Tensor", getattr(self, kind)(*args))
+    def finish(self) -> None:
+        """Marks what values taken from the traced run depend on, all of them at once."""
+        leaves = [*self.shared.items(), *(i for _, own in self.later for i in own.items())]
+        if self.later:
+            self._hold([result for result, _ in self.later], leaves)
 
-    def _optional(self, recipe: Any, default: float) -> Tensor:
-        return torch.tensor(default, dtype=torch.float64) if recipe is None else self._of(recipe)
-
-    def _numbers(self, at: int) -> Tensor:
-        return torch.tensor(numbers(self.index[at]), dtype=torch.int64)
+    def _hold(self, results: Sequence[Tensor], leaves: Iterable[tuple[str, Tensor]]) -> None:
+        leaves = [(n, t) for n, t in leaves if t.requires_grad]
+        make = torch.Generator().manual_seed(0)
+        weights = [1 + torch.rand(r.shape, dtype=r.dtype, generator=make) for r in results]
+        found = torch.autograd.grad(results, [t for _, t in leaves], weights, allow_unused=True)
+        for (name, _), grad in zip(leaves, found, strict=True):
+            if grad is not None:
+                self.held[name] |= grad != 0
 
     def tensor(self, name: str) -> Tensor:
         """A checkpoint tensor, as a leaf."""
@@ -92,63 +100,33 @@ class Deriver:
                 hard = (
                     any(h for _, h in parts.values()) or str(node.target).split(".")[1] in DECIDING
                 )
-                known[node] = (_snapped(value) if hard else value, hard)
+                known[node] = (snapped(value) if hard else value, hard)
         return known[node]
-
-    def take(self, recipe: Any, index: Sequence[int | None]) -> Tensor:
-        """Rows and columns."""
-        value = self._of(recipe)
-        if len(index) != value.ndim:
-            raise ValueError(f"{len(index)} indices for {value.ndim} axes")
-        for axis, at in enumerate(index):
-            if at is not None:
-                value = value.index_select(axis, self._numbers(at))
-        return value
-
-    def groups(self, recipe: Any, first: Sequence[int], second: Sequence[int]) -> Tensor:
-        """Blocks of a grouped kernel."""
-        value = self._of(recipe)
-        pairs = zip(first, second, strict=True)
-        return torch.cat([value[self._numbers(a)][:, self._numbers(b)] for a, b in pairs])
-
-    def scale(self, kernel: Any, axis: int, groups: int, gamma: Any, var: Any, eps: Any) -> Tensor:
-        """A kernel with the batch norm's factor in it."""
-        weight = self._of(kernel)
-        factor = self._optional(gamma, 1.0) / torch.sqrt(self._of(var) + eps)
-        if groups > 1:  # a transposed kernel [in, out / groups, ...]
-            rows = factor.reshape(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1)
-            return weight * rows.reshape(*weight.shape[:2], *[1] * (weight.ndim - 2))
-        return weight * factor.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
-
-    def shift(self, bias: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float) -> Tensor:
-        """The bias that a convolution and its batch norm have together."""
-        factor = self._optional(gamma, 1.0) / torch.sqrt(self._of(var) + eps)
-        centred = self._optional(bias, 0.0) - self._of(mean)
-        return centred * factor + self._optional(beta, 0.0)
 
     def slope(self, name: str, axis: int, size: int, parts: Sequence[Any]) -> Tensor:
         """Coefficients of a sum, zero where no part names them."""
-        result, node = torch.zeros(min(size, MAX_COUNT), dtype=torch.float64), self.nodes[name]
+        result, node = torch.zeros(min(size, self.most), dtype=torch.float64), self.nodes[name]
         for at, channels, sources, source, picks, equal in parts:
-            out = self._numbers(channels)
+            out = self.numbers(channels)
             cut = [self.nodes[s] for s in sources]
-            of = self._numbers(picks) if source else out
+            of = self.numbers(picks) if source else out
             total = self._slope(node, axis, cut, self.nodes.get(source), out, of)
             for twin, places, own in equal:
-                i, c, other = self._numbers(places), self._numbers(own), self.nodes[twin]
+                i, c, other = self.numbers(places), self.numbers(own), self.nodes[twin]
                 a, b = (self.stored[n].movedim(axis, 0) for n in (self.nodes[source], other))
                 if not torch.allclose(a[of[i]], b[c], 1e-10, 1e-10):
                     raise ValueError(f"'{twin}' does not equal '{source}'")
                 total.index_add_(0, i, self._slope(node, axis, cut, other, out[i], c))
-            result[self._numbers(at)] = total
+            result[self.numbers(at)] = total
         return result
 
     def _slope(self, node: fx.Node, axis: int, cut: Any, by: Any, out: Any, of: Any) -> Tensor:
         """d node[out] / d by[of], or node[out] where the nodes of `cut` are zero."""
         between, stored = _between(node, set(cut)), self.stored
+        for operand in {i for n in between for i in n.all_input_nodes} - {*between, *cut}:
+            self.factors |= leaves_of(operand)
         if by is None:  # what constant channels add: it depends on the constants
-            stored = {}
-            self._watch({n for b in between for n in b.all_input_nodes}, stored, self._all())
+            stored = self._trace()
         start = {n: self.stored[n] if by else torch.zeros_like(self.stored[n]) for n in cut}
         values = {n: t.clone().requires_grad_() for n, t in start.items()}
         for each in between:
@@ -169,47 +147,43 @@ class Deriver:
     def prepare(self, recipes: Iterable[Any]) -> None:
         """Runs the gated graph once, keeping the values that coefficients are derived from."""
         wanted: set[fx.Node] = set()
-        for _, name, *_, parts in (r for r in map(_inner, recipes) if r[0] == "slope"):
-            for _, _, sources, *_ in parts:
+        for kind, name, *rest in (r for recipe in recipes for r in within(recipe)):
+            if kind == "known" and name in self.nodes:
+                self.constant.add(self.nodes[name])
+            for _, _, sources, source, *_ in rest[-1] if kind == "slope" else ():
                 cut = {self.nodes[s] for s in sources if s in self.nodes}
                 between = _between(self.nodes[name], cut) if name in self.nodes else []
                 wanted |= cut.union(*(n.all_input_nodes for n in between))
+                self.constant |= {i for n in between for i in n.all_input_nodes if not source}
         self._watch(wanted, self.stored)
 
-    def _watch(self, wanted: set[fx.Node], into: dict[fx.Node, Any], leaves: Any = ()) -> None:
-        constants = {**self.program.constants, **dict(leaves)}
-        program = self.program.with_graph(self.program.graph, constants)
-
+    def _watch(self, wanted: set[fx.Node], into: dict[fx.Node, Any]) -> None:
         def visit(node: fx.Node, value: Any) -> None:
             if node in wanted:
                 into[node] = value
 
-        with torch.set_grad_enabled(bool(leaves)):
+        program = self.program.with_graph(
+            self.program.graph, {**self.program.constants, **self.shared}
+        )
+        with torch.set_grad_enabled(bool(self.shared)):
             execute(program, self.inputs, dtype=torch.float64, visit=visit)
 
-    def _all(self) -> dict[str, Tensor]:
-        return {n: self.tensor(n) for n in self.source.keys() & self.program.constants.keys()}
+    def _trace(self) -> dict[fx.Node, Tensor]:
+        """The values of `constant`, which depend on every constant: one run for all recipes."""
+        if not self.shared:
+            kept, self.leaves = self.leaves, {}
+            self.shared = {n: self.tensor(n) for n in self.source.keys() & self.program.constants}
+            self.leaves = kept
+            self._watch(self.constant, self.traced)
+        self.uses_trace = True
+        return self.traced
 
     def known(self, name: str, axis: int, channels: int) -> Tensor:
         """Channels that hold one number whatever the input."""
-        found: dict[fx.Node, Tensor] = {}
-        self._watch({self.nodes[name]}, found, self._all())
-        rows = found[self.nodes[name]].movedim(axis, 0)[self._numbers(channels)].flatten(1)
+        rows = self._trace()[self.nodes[name]].movedim(axis, 0)[self.numbers(channels)].flatten(1)
         if bool((rows.amax(1) - rows.amin(1) > 1e-9 * rows.abs().amax(1)).any()):
             raise ValueError(f"channels of '{name}' are called constant and vary")
         return rows[:, 0]
-
-    def select(self, recipe: Any, axis: int, number: int) -> Tensor:
-        """One entry of an axis."""
-        return self._of(recipe).select(axis, number)
-
-    def transposed(self, recipe: Any) -> Tensor:
-        """A matrix, transposed."""
-        return self._of(recipe).t()
-
-
-KINDS = ("tensor", "node", "take", "select", "groups", "scale", "shift", "slope", "known",
-         "transposed")  # fmt: skip
 
 
 def _between(node: fx.Node, cut: set[fx.Node]) -> list[fx.Node]:
@@ -231,15 +205,3 @@ def run(node: fx.Node, look: Callable[[fx.Node], Any]) -> Any:
     """The node in float64, over operands looked up."""
     args, kwargs = retyped(mapped((node.args, node.kwargs), look), torch.float64)
     return cast("Callable[..., Any]", node.target)(*args, **kwargs)
-
-
-def _inner(recipe: Any) -> Any:
-    return _inner(recipe[1]) if recipe[0] in ("take", "select", "transposed") else recipe
-
-
-def _snapped(value: Any) -> Any:
-    if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
-        return value
-    near = value.detach().round()
-    close = (value.detach() - near).abs() <= 4 * torch.finfo(value.dtype).eps
-    return near if bool((close & ((near == 0) | (near == 1))).all()) else value

@@ -16,13 +16,14 @@ are constantly zero rest on them) or about the gates, which are the premise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from igc.certificate import ranges
 from igc.graph import Program, copy_node, execute
 from igc.network import storage_key
 
@@ -31,92 +32,150 @@ NUDGE = 1e-3
 TILT = 0.125
 FLAT = frozenset({"relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "threshold", "clamp",
                   "clamp_min", "clamp_max", "softshrink", "hardshrink"})  # fmt: skip
+Part = tuple[str, Tensor]  # some elements of a constant
+TAKEN = "settled."  # how `igc.precise.decided` names a decision that it has taken
 ELEMENTWISE = frozenset({"mul", "add", "sub", "rsub", "div", "where", "lerp", "masked_fill"})
 
 
+def left_out(program: Program, source: Program, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The elements of each floating constant of `program` that are not held, gates apart.
+
+    `held` says of every constant of `source`, the gated program, which elements are. Tied tensors
+    are held together.
+    """
+    tied: dict[Any, Tensor] = {}
+    for name, tensor in source.constants.items():
+        key = storage_key(tensor, name)
+        tied[key] = tied[key] | held[name] if key in tied else held[name]
+    gates = gate_names(source)
+    out = {
+        name: ~tied[storage_key(tensor, name)]
+        for name, tensor in source.constants.items()
+        if name in program.constants and tensor.dtype.is_floating_point and name not in gates
+    }
+    return {name: mask for name, mask in out.items() if mask.any()}
+
+
+def gate_names(source: Program) -> set[str]:
+    """The parameters of the gates and mixes that are known by name."""
+    return {n for by in source.gates.values() for n in by.values()} | set(source.mixes.values())
+
+
 class Unread:
-    """The test on one gated program, with the decisions that its gates make already taken."""
+    """The test on one gated program, with the decisions that its gates make already taken.
+
+    `out` says which elements of its constants are replaced.
+    """
 
     def __init__(
-        self, program: Program, source: Program, held: Mapping[str, Tensor], chosen: Sequence[int],
+        self, program: Program, out: Mapping[str, Tensor], chosen: Sequence[int],
         inputs: Sequence[Tensor],
     ) -> None:  # fmt: skip
-        """`held` says which elements of the constants of `source` are not to be touched."""
-        self.inputs, self.chosen = inputs, chosen
+        self.inputs, self.chosen, self.out = inputs, chosen, out
         self.plain, self.tilted = program, tilted(program)
-        self.gates = {n for by in source.gates.values() for n in by.values()}
-        self.gates |= set(source.mixes.values())
-        tied: dict[Any, Tensor] = {}
-        for name, tensor in source.constants.items():  # tied tensors are held together
-            key = storage_key(tensor, name)
-            tied[key] = tied[key] | held[name] if key in tied else held[name]
-        self.out = {
-            name: ~tied[storage_key(tensor, name)]
-            for name, tensor in source.constants.items()
-            if name in program.constants and tensor.dtype.is_floating_point
-        }
-        self.out = {n: m for n, m in self.out.items() if m.any() and n not in self.gates}
-        self.base = [self.run(p, ()) for p in (self.plain, self.tilted)]
+        self.base = [self.run(p, {}) for p in (self.plain, self.tilted)]
 
-    def run(self, program: Program, names: Sequence[str]) -> list[Tensor]:
-        """The chosen outputs with the elements of these constants that are left out replaced."""
-        constants = {n: _other(program.constants[n], self.out[n]) for n in names}
+    def run(self, program: Program, out: Mapping[str, Tensor]) -> list[Tensor]:
+        """The chosen outputs with these elements replaced."""
+        constants = {n: _other(program.constants[n], mask) for n, mask in out.items()}
         changed = program.with_graph(program.graph, {**program.constants, **constants})
         with torch.no_grad():
             outputs = execute(changed, self.inputs, dtype=torch.float64)
         return [outputs[i] for i in self.chosen]
 
-    def moves(self, names: Sequence[str]) -> bool:
+    def moves(self, out: Mapping[str, Tensor]) -> bool:
         """Whether some output moves."""
         for program, base in zip((self.plain, self.tilted), self.base, strict=True):
-            pairs = zip(self.run(program, names), base, strict=True)
+            pairs = zip(self.run(program, out), base, strict=True)
             if not all(_same(a, b) for a, b in pairs):
                 return True
         return False
 
-    def culprits(self) -> tuple[list[str], list[str]]:
-        """The constants that are read although elements are left out, and those taken as gates.
+    def culprits(self) -> dict[str, Tensor]:
+        """Elements that are read although they are left out: of three constants, three rows each.
 
-        Masks and coefficients of hand-written gates are taken as given where that is needed.
+        A row is an entry of the first axis. Empty where nothing that is left out is read.
         """
-        names = list(self.out)
-        if not self.moves(names):
-            return [], sorted(self.gates)
-        masks = {n for n in names if is_mask(self.plain, n)}
-        rest = [n for n in names if n not in masks]
-        return self._find(rest), sorted(self.gates | masks)
+        found = {}
+        for name, mask in self._find([*self.out.items()]):
+            rows = self._find([(name, row) for row in _rows(mask)])
+            found[name] = torch.stack([row for _, row in rows]).any(0) if rows else mask
+        return found
 
-    def _find(self, names: list[str], most: int = 3) -> list[str]:
-        if not names or not self.moves(names):
+    def _find(self, parts: list[Part], most: int = 3) -> list[Part]:
+        """At most so many of the parts that move an output by themselves."""
+        out: dict[str, Tensor] = {}
+        for name, mask in parts:
+            out[name] = out[name] | mask if name in out else mask
+        if not parts or not self.moves(out):
             return []
-        if len(names) == 1:
-            return names
-        half = len(names) // 2
-        first = self._find(names[:half], most)
-        return first if len(first) >= most else first + self._find(names[half:], most - len(first))
-
-    @property
-    def elements(self) -> int:
-        """How many elements are left out."""
-        return sum(int(m.sum()) for m in self.out.values())
+        if len(parts) == 1:
+            return parts
+        half = len(parts) // 2
+        first = self._find(parts[:half], most)
+        return first if len(first) >= most else first + self._find(parts[half:], most - len(first))
 
 
-def is_mask(program: Program, name: str) -> bool:
-    """Whether a constant is zeros and ones, or only ever an elementwise factor or summand."""
-    value = program.constants[name]
-    if bool(((value == 0) | (value == 1)).all()):
-        return True
+def hand_written_gates(program: Program, source: Program, factors: Collection[str]) -> set[str]:
+    """Constants that are gates by the way they are read, in networks that do not name them.
+
+    `program` is `source` with its decisions taken (`igc.precise.decided`). A gate is zeros and
+    ones, or decides something, or is among `factors`, and all that is done with it is to multiply,
+    add or choose.
+    """
+    nodes = {n.name: n for n in source.graph.nodes}
+    deciding: set[fx.Node] = {nodes[n.removeprefix(TAKEN)] for n in program.constants
+                              if n.startswith(TAKEN) and n not in source.constants}  # fmt: skip
+    for node in reversed(source.graph.nodes):
+        if node in deciding:
+            deciding.update(node.all_input_nodes)
+    names = {str(n.target) for n in deciding if n.op == "get_attr"} | set(factors)
+    names |= {
+        n for n, v in program.constants.items()
+        if v.dtype.is_floating_point and bool(((v == 0) | (v == 1)).all())
+    }  # fmt: skip
+    return {n for n in names if n in program.constants and _is_factor(program, n)}
+
+
+def leaves_of(node: fx.Node) -> set[str]:
+    """The constants that a node is made of; none where it depends on the input."""
+    seen, stack = {node}, [node]
+    while stack:
+        new = set(stack.pop().all_input_nodes) - seen
+        seen |= new
+        stack.extend(new)
+    constant = not any(n.op == "placeholder" for n in seen)
+    return {str(n.target) for n in seen if n.op == "get_attr"} if constant else set()
+
+
+def _is_factor(program: Program, name: str) -> bool:
+    """Whether a constant, and what is made of it alone, is only ever an elementwise operand."""
     made: set[fx.Node] = set()
     for node in program.graph.nodes:
-        own = node.op == "get_attr" and str(node.target) == name
-        if own:
+        if node.op == "get_attr" and str(node.target) == name:
             made.add(node)
         elif node.op == "call_function" and not made.isdisjoint(node.all_input_nodes):
-            if all(n.op == "get_attr" or n in made for n in node.all_input_nodes):
+            if all(n in made or str(n.target).startswith(TAKEN) for n in node.all_input_nodes):
                 made.add(node)
-            elif _kind(node) not in ELEMENTWISE:
+            elif kind_of(node) not in ELEMENTWISE:
                 return False
     return True
+
+
+def count(masks: Mapping[str, Tensor]) -> int:
+    """How many elements."""
+    return sum(int(mask.sum()) for mask in masks.values())
+
+
+def rows(mask: Tensor) -> str:
+    """Where the elements lie: "rows 0-2,5", along the first axis, or columns where all rows are."""
+    if not mask.ndim:
+        return "its only element"
+    sides = [mask.movedim(axis, 0).reshape(len(mask.movedim(axis, 0)), -1).any(1)
+             for axis in range(min(mask.ndim, 2))]  # fmt: skip
+    named = list(zip(("rows", "columns"), sides, strict=False))
+    some = [(what, side) for what, side in named if not side.all()] or named[:1]
+    return ", ".join(f"{what} {ranges(side.nonzero().flatten().tolist())}" for what, side in some)
 
 
 def tilted(program: Program) -> Program:
@@ -125,12 +184,12 @@ def tilted(program: Program) -> Program:
     for node in program.graph.nodes:
         if node.op == "placeholder" or not varies.isdisjoint(node.all_input_nodes):
             varies.add(node)
-    return _replaced(program, lambda n: _tilt if n in varies and _kind(n) in FLAT else None)
+    return _replaced(program, lambda n: _tilt if n in varies and kind_of(n) in FLAT else None)
 
 
 def differentiable(program: Program) -> Program:
     """The program with batch norms that can be differentiated by their statistics too."""
-    return _replaced(program, lambda n: _batch_norm if _kind(n) == "batch_norm" else None)
+    return _replaced(program, lambda n: _batch_norm if kind_of(n) == "batch_norm" else None)
 
 
 def _replaced(
@@ -157,9 +216,25 @@ def _batch_norm(_: Any, x: Tensor, *args: Any) -> Tensor:
     return (x - mean) * factor + bias
 
 
-def _kind(node: fx.Node) -> str:
-    text = str(node.target) if node.op == "call_function" else ""
-    return text.split(".")[1].rstrip("_") if text.startswith("aten.") else ""
+def kind_of(node: fx.Node) -> str:
+    """The name of a call without its overload: "relu", "getitem"; empty for other nodes."""
+    if node.op != "call_function":
+        return ""
+    text = str(node.target)
+    plain = text.split(".")[1] if text.startswith("aten.") else getattr(node.target, "__name__", "")
+    return plain if plain.startswith("_") else plain.rstrip("_")
+
+
+def _rows(mask: Tensor) -> list[Tensor]:
+    """The mask cut into the entries of its first axis, those that hold anything."""
+    if not mask.ndim:
+        return [mask]
+    found = []
+    for row in mask.reshape(len(mask), -1).any(1).nonzero().flatten().tolist():
+        one = torch.zeros_like(mask)
+        one[row] = mask[row]
+        found.append(one)
+    return found
 
 
 def _other(value: Tensor, where: Tensor) -> Tensor:
