@@ -144,7 +144,9 @@ def command(
             from igc.emit.onnx_manifest import certify
 
             figures = {name: _figures(check) for name, check in checks.items()}
-            certify(static, model_file, manifest, hashes(checkpoint, reference), figures or None)
+            read = {} if static.compiled_from is None else static.compiled_from.hashes
+            found = {**read, **hashes(checkpoint, reference)}
+            certify(static, model_file, manifest, found, figures or None)
 
         def costs(model_files: list[Path]) -> Report:
             files: dict[str, Path | list[Path]] = {"gated": checkpoint, "static": model_files}
@@ -235,12 +237,12 @@ def _write(
     sign: Callable[[Path, Path], None],
 ) -> Report:
     """Writes every target, or none where `prove` raises; returns the cost report."""
-    import igc
+    from igc.emit.onnx import write_onnx
     from igc.files import atomic_write
 
     with contextlib.ExitStack() as renames:
         files = [renames.enter_context(atomic_write(targets.onnx))]
-        igc.export_onnx(static, files[0], verification=prove)
+        write_onnx(static, files[0], verification=prove)
         sign(files[0], renames.enter_context(atomic_write(targets.manifest)))
         if targets.torch is not None:
             files.append(renames.enter_context(atomic_write(targets.torch)))

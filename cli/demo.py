@@ -32,7 +32,7 @@ def command(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Where demo.onnx, report.html and, with --train, gated.pt go.",
+            help="Where demo.onnx, its manifest, report.html and, with --train, gated.pt go.",
         ),
     ] = Path("igc-demo"),
     as_json: Json = False,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from igc.checkpoint.reading import sha256 as file_sha256
+from igc.digest import digest as digest
 from igc.errors import BadInput
 from igc.verifying.onnx_guard import read_onnx
 
@@ -89,15 +90,6 @@ def hashes(path: Path, network: nn.Module) -> dict[str, str]:
 def sha256(data: bytes | memoryview) -> str:
     """The SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
-
-
-def digest(value: Tensor) -> str:
-    """A hash of a tensor: dtype, shape and bytes."""
-    value = value.detach().cpu().contiguous()
-    found = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} ".encode())
-    if value.numel():
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def wiring(graph: onnx.GraphProto) -> list[str]:

@@ -14,6 +14,7 @@ from igc.capture import Example, capture
 from igc.checkpoint import check_gates
 from igc.compilation import Compilation as Compilation
 from igc.devices import device_of
+from igc.digest import source_of
 from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
 from igc.graph import Program
@@ -55,6 +56,8 @@ def compilation(
     if isinstance(module_or_path, nn.Module):
         static.to(device_of(module_or_path))
     static.record = record
+    from_file = not isinstance(module_or_path, (nn.Module, Program))
+    static.compiled_from = source_of(gated, str(gated.note["source_sha256"]) if from_file else "")
     return Compilation(gated, program, static, record)
 
 

@@ -77,7 +77,7 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
     manifest = certified.manifest
     found.verification = manifest.get("verification")
     try:
-        _checkpoint(manifest, hashes, found)
+        _checkpoint(manifest, hashes, program, found)
         _wiring(certified, found)
         names = [o.name for o in certified.model.graph.output if o.name in program.outputs]
         draw = draws(of_program(program), None)[0][0].tensors
@@ -95,12 +95,15 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
     return found
 
 
-def _checkpoint(manifest: Mapping[str, Any], hashes: Mapping[str, str], found: Audit) -> None:
-    stated = manifest["checkpoint"]
-    if stated["sha256"] != hashes[""]:
+def _checkpoint(
+    manifest: Mapping[str, Any], hashes: Mapping[str, str], program: Program, found: Audit
+) -> None:
+    stated, read = manifest["checkpoint"], program.constants
+    if stated["sha256"] is not None and stated["sha256"] != hashes[""]:
         found.failures.append("hash: the checkpoint is not the file that was compiled")
     ours = {k: v for k, v in hashes.items() if k}
-    for name in sorted(stated["tensors"].keys() | ours.keys()):
+    ours |= {k: digest(v) for k, v in read.items() if k not in ours}
+    for name in sorted(stated["tensors"].keys() | read.keys()):
         if stated["tensors"].get(name) != ours.get(name):
             found.failures.append(f"checkpoint tensor '{name}': not the one that was compiled")
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,36 @@ def export_onnx(
 ) -> OnnxInfo:
     """Writes `static` to `path` as ONNX (opset 20) and returns what was written.
 
+    Beside it goes its manifest, model.manifest.json for model.onnx, which tells of every tensor
+    how it is made of the gated network's (`igc audit` checks it); not for a network that was
+    loaded, or converted to another type since it was compiled: igc cannot tell of these. Both
+    files are written, or none. Otherwise as `write_onnx`.
+    """
+    source = static.compiled_from
+    if source is None or source.dtype != static.to_program().dtype:
+        return write_onnx(static, path, simplify=simplify, verification=verification)
+    from igc.certificate import manifest_path
+    from igc.emit.onnx_manifest import certify
+
+    beside = manifest_path(Path(path))
+    for target in (path, beside):
+        check_writable(target)
+    with atomic_write(path) as model, atomic_write(beside) as manifest:
+        info = _write(static, model, simplify, verification)
+        certify(static, model, manifest, source.hashes)
+        size = model.stat().st_size
+    return replace(info, path=str(path), size=size)
+
+
+def write_onnx(
+    static: StaticNetwork,
+    path: str | os.PathLike[str],
+    *,
+    simplify: bool = True,
+    verification: Verification | None = None,
+) -> OnnxInfo:
+    """Writes `static` to `path` as ONNX (opset 20), without a manifest.
+
     The batch, and height and width where the network takes any, stay dynamic. Outputs carry the
     names `static.outputs`, in that order, and each is compared by value with the static network
     before anything is written; the file passes the full checker and strict shape inference.
@@ -74,6 +104,15 @@ def export_onnx(
     Raises `BadInput` (unwritable path, no ONNX form, 2 GiB or more) and `CheckFailed`.
     """
     check_writable(path)
+    with atomic_write(path) as temporary:
+        info = _write(static, temporary, simplify, verification)
+    return replace(info, path=str(path))
+
+
+def _write(
+    static: StaticNetwork, path: Path, simplify: bool, verification: Verification | None
+) -> OnnxInfo:
+    """`write_onnx`, in place."""
     static = runnable(static)
     program = static.to_program()
     _check_size(program)
@@ -85,15 +124,14 @@ def export_onnx(
         route, reason = "torch.onnx.export", str(unsupported)
         model = parted(export_by_torch(static, program, names, reason, OPSET))
     chosen = samples(program)
-    with atomic_write(path) as temporary:
-        size = _write_checked(model, temporary, program, names, chosen)
-        simpler = _simplified(model, temporary, program, names, chosen) if simplify else None
-        if simpler is not None:
-            model, size = simpler
-        result = verification(temporary) if callable(verification) else verification
-        if result is not None:
-            _dress(model.proto, program, names, {"igc.verification": _json(result)})
-            size = model.write(temporary)
+    size = _write_checked(model, path, program, names, chosen)
+    simpler = _simplified(model, path, program, names, chosen) if simplify else None
+    if simpler is not None:
+        model, size = simpler
+    result = verification(path) if callable(verification) else verification
+    if result is not None:
+        _dress(model.proto, program, names, {"igc.verification": _json(result)})
+        size = model.write(path)
     return OnnxInfo(
         path=str(path),
         nodes=model.nodes,

@@ -39,8 +39,9 @@ def certify(
     """Writes the manifest of the ONNX file `model`, and its hash into the file's metadata.
 
     `model` must be what `export_onnx` has just written for `static`; both paths are written in
-    place, so they should be temporary ones. `hashes` holds the SHA-256 of the checkpoint under ""
-    and the `igc.certificate.digest` of each of its tensors. The same network gives the same bytes.
+    place, so they should be temporary ones. `hashes` holds the SHA-256 of the checkpoint under "",
+    empty where there is no file, and the `igc.digest.digest` of each of its tensors. The same
+    network gives the same bytes.
     """
     path = Path(model)
     data = path.read_bytes()
@@ -50,7 +51,7 @@ def certify(
         "tools": {"igc": __version__, "python": platform.python_version()}
         | {tool: version(tool) for tool in TOOLS},
         "checkpoint": {
-            "sha256": hashes[""],
+            "sha256": hashes[""] or None,
             "tensors": {k: v for k, v in hashes.items() if k},
         },
         "model": {"sha256": sha256(data)},

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from igc.devices import on_cpu
+from igc.digest import Source
 from igc.emit.gathers import gathered
 from igc.emit.plan import Plan, plan
 from igc.errors import BadInput
@@ -35,6 +36,7 @@ class StaticNetwork(nn.Module):
 
     plan: Plan
     record: object = None  # of the passes that made it, where `igc.compile` did
+    compiled_from: Source | None = None  # then, too
 
     @property
     def outputs(self) -> tuple[str, ...]:

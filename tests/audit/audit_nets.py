@@ -23,6 +23,8 @@ from igc.certificate import (
     tensor_of,
     wiring,
 )
+from igc.digest import source_of
+from igc.emit.onnx import write_onnx
 from igc.emit.onnx_manifest import certify
 
 
@@ -74,7 +76,9 @@ class Certificate:
             for proto in model.graph.initializer:
                 if proto.name in content["tensors"]:
                     content["tensors"][proto.name]["sha256"] = digest(tensor_of(proto))
-            found = hashes(self.checkpoint, igc.load(self.checkpoint))
+            network = igc.load(self.checkpoint)
+            read = source_of(network.to_program()).hashes
+            found = {**read, **hashes(self.checkpoint, network)}
             content["checkpoint"] = {"sha256": found.pop(""), "tensors": found}
 
         self.change_manifest(fit)
@@ -87,8 +91,9 @@ def certified(net: nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path) ->
     igc.save(net.eval(), made.checkpoint, inputs)
     network = igc.load(made.checkpoint)
     static = igc.compile(network)
-    igc.export_onnx(static, made.onnx)
-    certify(static, made.onnx, made.manifest, hashes(made.checkpoint, network))
+    write_onnx(static, made.onnx)
+    found = {**static.compiled_from.hashes, **hashes(made.checkpoint, network)}
+    certify(static, made.onnx, made.manifest, found)
     return made
 
 

@@ -7,9 +7,14 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from audit_nets import Certificate
+import torch
+from audit_nets import Certificate, gated_net
+from torch import nn
 
-from igc.certificate import hashes
+import igc
+from igc.audit import Audit, audit
+from igc.certificate import hashes, manifest_path
+from igc.errors import BadInput
 from igc_cli.main import run
 
 
@@ -83,7 +88,56 @@ def test_unusable_input_is_exit_code_2(compiled, cli, tmp_path) -> None:
 
 
 def test_hashes_cover_every_tensor(compiled) -> None:
-    import igc
-
     network = igc.load(compiled.checkpoint)
     assert set(hashes(compiled.checkpoint, network)) == {"", *network.state_dict()}
+
+
+def audited(against: object, model: object) -> Audit:
+    network = igc.load(against)
+    return audit(model, network.to_program(), hashes(against, network))
+
+
+def test_export_onnx_writes_the_manifest_too(original, tmp_path) -> None:
+    model = tmp_path / "m.onnx"
+    found = igc.export_onnx(igc.compile(original.checkpoint), model)
+    assert (found.path, found.size) == (str(model), model.stat().st_size)
+    manifest = json.loads(manifest_path(model).read_text())
+    assert manifest["checkpoint"]["sha256"] == hashes(original.checkpoint, nn.Identity())[""]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.manifest.json", "m.onnx"]
+    assert audited(original.checkpoint, model).passed
+
+
+def test_a_module_is_certified_by_its_tensors(tmp_path) -> None:
+    """There is no file to name; a checkpoint of the same module fits, one of another does not."""
+    net, inputs = gated_net(), torch.zeros(2, 3, 8, 8)
+    igc.save(net, tmp_path / "gated.pt", inputs)
+    igc.export_onnx(igc.compile(net, inputs), tmp_path / "m.onnx")
+    found = audited(tmp_path / "gated.pt", tmp_path / "m.onnx")
+    assert found.passed, found.failures
+    assert json.loads((tmp_path / "m.manifest.json").read_text())["checkpoint"]["sha256"] is None
+    with torch.no_grad():
+        net.heads["a"].fc.bias[0] += 1
+    igc.save(net, tmp_path / "other.pt", inputs)
+    assert any("'heads.a.fc.bias'" in f for f in audited(tmp_path / "other.pt",
+                                                         tmp_path / "m.onnx").failures)  # fmt: skip
+
+
+def test_what_cannot_be_certified_has_no_manifest(original, tmp_path) -> None:
+    """A network that was loaded, or converted since."""
+    static = igc.compile(original.checkpoint)
+    static.save(tmp_path / "static.pt")
+    igc.export_onnx(igc.load(tmp_path / "static.pt"), tmp_path / "a.onnx", simplify=False)
+    igc.export_onnx(static.half(), tmp_path / "b.onnx", simplify=False)
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["a.onnx", "b.onnx", "static.pt"]
+
+
+def test_both_files_are_written_or_none(original, tmp_path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "full")
+
+    static = igc.compile(original.checkpoint)
+    monkeypatch.setattr("igc.emit.onnx_manifest.certify", fail)
+    with pytest.raises(BadInput, match="no space left"):
+        igc.export_onnx(static, tmp_path / "m.onnx", simplify=False)
+    assert not list(tmp_path.iterdir())

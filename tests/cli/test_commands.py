@@ -48,6 +48,8 @@ def costs(column: str = "static") -> Report:
 class Static(nn.Module):
     """Stands for what igc.compile returns."""
 
+    compiled_from = None
+
     def save(self, path: Path) -> None:
         path.write_text("saved")
 
@@ -85,7 +87,7 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         seen["costs of"] = options.get("files")
         return costs()
 
-    def export_onnx(static: nn.Module, path: Path, *, verification: Any) -> None:
+    def write_onnx(static: nn.Module, path: Path, *, verification: Any) -> None:
         path.write_text("onnx")
         seen["recorded"] = None if verification is None else verification(path)
 
@@ -98,13 +100,8 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
 
     monkeypatch.setattr(import_module("igc.compile"), "compilation", compilation)
     monkeypatch.setattr(import_module("igc.emit.onnx_manifest"), "certify", certify)
-    library(
-        load=lambda path: nn.Identity(),
-        StaticNetwork=Static,
-        verify=verify,
-        report=report,
-        export_onnx=export_onnx,
-    )
+    monkeypatch.setattr(import_module("igc.emit.onnx"), "write_onnx", write_onnx)
+    library(load=lambda path: nn.Identity(), StaticNetwork=Static, verify=verify, report=report)
     return seen
 
 
@@ -196,12 +193,12 @@ class TestCompile:
         assert sorted(os.listdir()) == ["gated.pt", "m.onnx"]
         assert Path("m.onnx").read_text() == "older and good"
 
-    def test_a_failure_while_writing_leaves_nothing(self, cli, ckpt, engine, library) -> None:
+    def test_a_failure_while_writing_leaves_nothing(self, cli, ckpt, engine, monkeypatch) -> None:
         def half(static: nn.Module, path: Path, *, verification: Any) -> None:
             Path(path).write_text("half")
             raise BadInput("no room left; free some")
 
-        library(export_onnx=half)
+        monkeypatch.setattr(import_module("igc.emit.onnx"), "write_onnx", half)
         Path("m.onnx").write_text("older and good")
         done = cli("compile", ckpt, "--out", "m.onnx")
         assert (done.code, done.err.splitlines()[-1]) == (2, "igc: no room left; free some")
