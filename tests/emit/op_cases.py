@@ -123,6 +123,7 @@ SHAPING: dict[str, Case] = {
     "unbind": lambda x: x.unbind(1)[2],
     "flip": lambda x: x.flip(1),
     "roll": lambda x: x.roll((1, -2), (1, 1)),
+    "unfold": lambda x: x.unfold(1, 4, 2),
     "pixel_shuffle": lambda x: F.pixel_shuffle(x, 2),
     "pixel_unshuffle": lambda x: F.pixel_unshuffle(x, 2),
     "channel_shuffle": lambda x: F.channel_shuffle(x, 2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from emit_nets import Function, run
@@ -113,3 +114,19 @@ def test_uneven_adaptive_pooling_of_fixed_sizes(tmp_path: Path) -> None:
 
     x = torch.randn(2, 3, 12, 12)
     _check(capture(Fixed(), (x,)), (x,), tmp_path)
+
+
+def test_uneven_adaptive_pooling_of_sizes_known_later(tmp_path: Path) -> None:
+    class Changing(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            both = nn.functional.adaptive_avg_pool2d(x, (3, 4))
+            return both, nn.functional.adaptive_avg_pool2d(x[..., :7], (2, 5))
+
+    x = torch.randn(2, 3, 12, 10)
+    _check(capture(Changing(), (x,)), (x,), tmp_path)
+    for height, width in ((7, 9), (12, 8), (2, 7)):
+        other = torch.randn(3, 3, height, width)
+        want = Changing()(other)
+        session = onnxruntime.InferenceSession(str(tmp_path / "op.onnx"))
+        for a, b in zip(session.run(None, {"x": other.numpy()}), want, strict=True):
+            torch.testing.assert_close(torch.from_numpy(a), b, rtol=1e-5, atol=1e-6)

@@ -77,21 +77,40 @@ def _adaptive(kind: str) -> Rule:
         if all(s is not None and s % w == 0 for s, w in zip(sizes, wanted, strict=True)):
             step = [s // w for s, w in zip(sizes, wanted, strict=True) if s is not None]
             return at.op(kind, at(value), kernel_shape=step, strides=step)
-        if kind != "AveragePool" or any(s is None for s in sizes) or axes > 2:
+        if kind != "AveragePool" or axes > 2:
             raise Unsupported("adaptive pooling to sizes that do not divide the input's")
-        return _bins(at, value, [s for s in sizes if s is not None], wanted)
+        return _bins(at, value, sizes, wanted)
 
     return rule
 
 
-def _bins(at: Lowering, value: fx.Node, sizes: list[int], wanted: list[int]) -> str:
+def _bins(at: Lowering, value: fx.Node, sizes: list[int | None], wanted: list[int]) -> str:
     """Adaptive averages as products with one averaging matrix per axis."""
-    dtype = at.dtype(value)
-    averages = [_averages(s, w, dtype) for s, w in zip(sizes, wanted, strict=True)]
-    result = at.op("MatMul", at(value), at.graph.tensor(averages[-1].t(), "averages"))
-    if len(averages) == 2:
-        result = at.op("MatMul", at.graph.tensor(averages[0], "averages"), result)
-    return result
+    *rows, columns = [
+        _measured(at, value, axis + 2, w)
+        if size is None
+        else at.graph.tensor(_averages(size, w, at.dtype(value)), "averages")
+        for axis, (size, w) in enumerate(zip(sizes, wanted, strict=True))
+    ]
+    result = at.op("MatMul", at(value), at.op("Transpose", columns, perm=[1, 0]))
+    return at.op("MatMul", rows[0], result) if rows else result
+
+
+def _measured(at: Lowering, value: fx.Node, axis: int, wanted: int) -> str:
+    """The averaging matrix [wanted, size] of an axis whose size is known when the file runs."""
+    dtype, size = at.dtype(value), at.vector([at.dim(value, axis)])
+    edges = torch.arange(wanted + 1)[:, None]
+    count = at.graph.tensor(torch.tensor(wanted), "bins")
+    start = at.op("Div", at.op("Mul", at.graph.tensor(edges[:-1], "bin"), size), count)
+    above = at.op("Mul", at.graph.tensor(edges[1:], "bin"), size)
+    above = at.op("Add", above, at.graph.tensor(torch.tensor(wanted - 1), "rounding"))
+    end = at.op("Div", above, count)
+    zero, one = (at.scalar(n, torch.int64) for n in (0, 1))
+    flat = at.op("Reshape", size, at.graph.integers([], "scalar_shape"))
+    position = at.op("Range", zero, flat, one)
+    within = at.op("And", at.op("GreaterOrEqual", position, start), at.op("Less", position, end))
+    width = at.cast(at.op("Sub", end, start), torch.int64, dtype)
+    return at.op("Div", at.cast(within, torch.bool, dtype), width)
 
 
 def _averages(size: int, wanted: int, dtype: torch.dtype) -> torch.Tensor:

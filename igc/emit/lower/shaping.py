@@ -184,6 +184,19 @@ def _roll(at: Lowering, node: fx.Node) -> str:
     return value
 
 
+def _unfold(at: Lowering, node: fx.Node) -> str:
+    """A gather with a table of windows, whose entries then go last."""
+    args = bind(node)
+    axis, rank = at.axis(args["self"], args["dimension"]), at.rank(args["self"])
+    width = at.static(args["self"], axis)
+    if width is None:
+        raise Unsupported("windows along an axis that depends on the input size")
+    table = torch.arange(width).unfold(0, args["size"], args["step"])
+    windows = at.op("Gather", at(args["self"]), at.graph.tensor(table, "windows"), axis=axis)
+    order = [a for a in range(rank + 1) if a != axis + 1] + [axis + 1]
+    return at.op("Transpose", windows, perm=order)
+
+
 def _pixel_shuffle(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     if at.rank(args["self"]) != 4:
@@ -262,7 +275,8 @@ RULES: dict[str, Rule] = {
     "repeat_interleave": _repeat_interleave, "cat": _cat, "hstack": _hstack, "stack": _stack,
     "slice": _slice,
     "narrow": _narrow, "select": _select, "index_select": _index_select, "index": _index,
-    "gather": _gather, "flip": _flip, "roll": _roll, "pixel_shuffle": _pixel_shuffle,
+    "gather": _gather, "flip": _flip, "roll": _roll, "unfold": _unfold,
+    "pixel_shuffle": _pixel_shuffle,
     "pixel_unshuffle": _pixel_unshuffle, "channel_shuffle": _channel_shuffle, "pad": _pad,
     "constant_pad_nd": _pad, "zeros": _full(0), "ones": _full(1), "full": _full(None),
     "zeros_like": _full(0), "ones_like": _full(1), "full_like": _full(None),
