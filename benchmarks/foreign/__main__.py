@@ -17,7 +17,8 @@ from typing import Any
 
 from benchmarks.foreign.child import Limits, run
 from benchmarks.foreign.shrink import KEPT
-from benchmarks.foreign.table import kind, markdown, verdict
+from benchmarks.foreign.table import UNREACHED, kind, markdown, unreached, verdict
+from igc.version import __version__
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -36,15 +37,19 @@ def main() -> int:
         if not options.only or any(part in _key(entry) for part in options.only)
         if _wanted(results.get(f"{_key(entry)}@{at}"), options)
     ]
+    for entry in listed:
+        for at in options.at:
+            results.setdefault(f"{_key(entry)}@{at}", unreached(_key(entry), at))
     options.out.mkdir(parents=True, exist_ok=True)
     limits = Limits(options.seconds, memory_gib=options.memory_gib)
+    version = options.label or _version()
 
     def one(task: tuple[dict[str, Any], str]) -> None:
         entry, at = task
         found = run(
             entry, at, limits, draws=options.draws, onnx=not options.no_onnx, kept=options.kept
         )
-        results[f"{_key(entry)}@{at}"] = found
+        results[f"{_key(entry)}@{at}"] = found | {"igc": version}
         seconds = found.get("cpu_seconds", "?")
         print(f"{_key(entry)} {at}: {verdict(found)} [{seconds} s]", flush=True)
         path.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
@@ -59,7 +64,7 @@ def main() -> int:
 
 
 def _wanted(found: Any, options: argparse.Namespace) -> bool:
-    if found is None or options.only:
+    if found is None or found.get("limit") == UNREACHED or options.only:
         return True
     return any(kind(found).startswith(word) for word in options.again)
 
@@ -86,8 +91,16 @@ def _options() -> argparse.Namespace:
         "--seconds", type=int, default=600, help="CPU seconds that a network may take"
     )
     parser.add_argument("--memory-gib", type=float, default=10, help="memory limit of a network")
+    parser.add_argument("--label", help="the version of igc as the rows name it; else its commit")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of foreign.json and .md")
     return parser.parse_args()
+
+
+def _version() -> str:
+    """The commit of this checkout; igc's version where there is none."""
+    git = ["git", "-C", str(RESULTS), "describe", "--always", "--dirty"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or __version__
 
 
 def _key(entry: dict[str, Any]) -> str:

@@ -8,7 +8,13 @@ from typing import Any
 
 Found = Mapping[str, Any]
 
+UNREACHED = "the run ended before its turn"
 UNBUILT = ("start", "build")  # stages before igc sees the network
+
+
+def unreached(key: str, at: str) -> dict[str, Any]:
+    """The row of a network that is on the list and was not tried yet."""
+    return {"key": key, "at": at, "note": "", "limit": UNREACHED}
 
 
 def verdict(found: Found) -> str:
@@ -60,17 +66,19 @@ def kind(found: Found) -> str:
 
 
 def markdown(results: Mapping[str, Found]) -> str:
-    """Counts, then one row per network and kind of gating."""
+    """Counts, one row per network and kind of gating, and the list of those not tried yet."""
     rows = [results[key] for key in sorted(results)]
     lines = ["# Third-party networks", ""]
     for count_of, count in Counter(kind(f) for f in rows).most_common():
         lines.append(f"- {count_of}: {count}")
     lines += [
         "",
-        "| network | gates at | picture | points | weights needed | held | error | verdict |",
+        "| network | gates at | picture | points | weights needed | held | error | igc | verdict |",
     ]
-    lines.append("|---|---|---:|---:|---:|---:|---:|---|")
+    lines.append("|---|---|---:|---:|---:|---:|---:|---|---|")
     for f in rows:
+        if f.get("limit") == UNREACHED:
+            continue
         cells = [
             f["key"] + (f" ({f['note']})" if f["note"] else ""),
             f["at"],
@@ -79,7 +87,11 @@ def markdown(results: Mapping[str, Found]) -> str:
             f.get("needed", ""),
             f.get("held", ""),
             f"{f['error64']:.0e}" if "error64" in f else "",
-            verdict(f).replace("|", "\\|"),
+            f.get("igc", ""),
+            " ".join(verdict(f).split()).replace("|", "\\|"),
         ]
         lines.append("| " + " | ".join(str(c) for c in cells) + " |")
+    waiting = [f"{f['key']} ({f['at']})" for f in rows if f.get("limit") == UNREACHED]
+    if waiting:
+        lines += ["", f"Not run, {UNREACHED}: {', '.join(waiting)}."]
     return "\n".join(lines) + "\n"

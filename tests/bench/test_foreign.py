@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.foreign import child, gating, judge, minimum
 from benchmarks.foreign.catalog import Entry
 from benchmarks.foreign.shrink import narrowed, shortened
-from benchmarks.foreign.table import kind, markdown, verdict
+from benchmarks.foreign.table import kind, markdown, unreached, verdict
 from benchmarks.photographs import compare, find_photographs, find_weights
 from igc.compile import compilation
 
@@ -60,6 +60,12 @@ def test_verdicts(change: dict[str, Any], words: str) -> None:
     text = markdown({"timm/some@layer": found})
     assert f"- {kind(found)}: 1" in text
     assert words in text
+
+
+def test_networks_that_were_not_tried_are_listed() -> None:
+    text = markdown({"a": GOOD, "b": unreached("timm/late", "layer")})
+    assert "- not run: 1" in text
+    assert "Not run, the run ended before its turn: timm/late (layer)." in text
 
 
 class Backbone(nn.Module):
