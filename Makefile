@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
+MINUTES ?= 30
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -29,8 +30,8 @@ test: $(STAMP) ## run the fast tests (SLOW=1 or test-all: every test)
 test-all: $(STAMP) ## run every test, the slow ones too
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
-fuzz: $(STAMP) ## run the property tests for long, with new random seeds
-	@IGC_HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m hypothesis $(ARGS)
+fuzz: $(STAMP) ## random gated networks for MINUTES=30; what fails is kept in tests/regressions
+	@OMP_NUM_THREADS=1 $(BIN)/python -m igc.testing.soak --minutes $(MINUTES) --jobs $(JOBS) --save tests/regressions $(ARGS)
 
 bench: $(STAMP) ## measure gated against compiled against dense, side by side
 	@$(BIN)/python -m benchmarks.run $(ARGS)
@@ -43,6 +44,9 @@ lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
 format: $(STAMP) ## sort imports and format every file
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format --quiet .
+
+docs/ops.md: $(STAMP) $(wildcard igc/ops/*.py) ## write the list of operations from the rule table
+	@$(BIN)/python -m igc.ops.listing > $@.new && mv $@.new $@
 
 clean: ## remove .venv, caches and builds
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

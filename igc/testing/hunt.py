@@ -28,7 +28,7 @@ from igc.testing.spec import Spec
 from igc.testing.strategies import specs
 
 Trial = Callable[[Spec], Any]
-BATCH = 100  # networks for one seed
+Attempt = Callable[[Callable[[], Any]], Outcome]
 
 
 class Fault(AssertionError):
@@ -43,22 +43,25 @@ class Fault(AssertionError):
 class Hunter:
     """Tries networks and remembers which kinds of fault are known already.
 
-    `known` kinds are counted and not shrunk again.
+    `known` kinds are counted and not shrunk again; `size` networks are drawn from one seed.
     """
 
     trial: Trial
     log: Path
     regressions: Path
     until: float
+    stop: Callable[[], bool] = lambda: False
+    size: int = 100
+    attempt: Attempt = isolated
     known: set[str] = field(default_factory=set)
     _kinds: dict[str, type[Fault]] = field(default_factory=dict)
 
     def try_one(self, spec: Spec) -> None:
         """One network in a child; raises `Fault` where it fails in a way not yet known."""
-        late = time.time() > self.until
+        late = time.time() > self.until or self.stop()
         if late and not self._kinds.keys() - self.known:  # a fault at hand is shrunk to its end
             return
-        outcome = isolated(lambda: self.trial(spec))
+        outcome = self.attempt(lambda: self.trial(spec))
         self._write("trial", spec=to_data(spec), **asdict(outcome))
         if outcome.fault and outcome.fault not in self.known:
             kind = self._kinds.setdefault(outcome.fault, type("Fault", (Fault,), {}))
@@ -69,7 +72,7 @@ class Hunter:
 
         @seed(number)
         @settings(
-            max_examples=BATCH, deadline=None, report_multiple_bugs=False, print_blob=False,
+            max_examples=self.size, deadline=None, report_multiple_bugs=False, print_blob=False,
             database=DirectoryBasedExampleDatabase(database),
             phases=[p for p in Phase if p is not Phase.explain],
             suppress_health_check=list(HealthCheck),
@@ -88,12 +91,12 @@ class Hunter:
             self._write("flaky", message=str(error)[:2000])
         self.known |= self._kinds.keys()
 
-    def run(self, first: int, step: int, database: Path) -> None:
-        """Batches of the seeds `first`, `first + step`, ... until the time is up."""
+    def run(self, first: int, database: Path) -> None:
+        """Batches of the seeds `first`, `first + 1`, ... until the time is up or `stop` says so."""
         number = first
-        while time.time() < self.until:
+        while time.time() < self.until and not self.stop():
             self.batch(number, database)
-            number += step
+            number += 1
 
     def _write(self, event: str, **data: Any) -> None:
         with self.log.open("a") as file:

@@ -77,7 +77,7 @@ def _death(code: int, seconds: int) -> tuple[str, str]:
 def _run(call: Callable[[], Any], sender: Connection, memory: int, seconds: int) -> None:
     own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (own + memory, own + memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         answer: tuple[str, str, Any] = ("", "", call())

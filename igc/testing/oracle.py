@@ -30,7 +30,9 @@ from igc.testing.dead_zones import NoDeadZones
 InputsFn = Callable[[torch.Generator], Sequence[Tensor]]
 Inputs = Sequence[Tensor] | InputsFn
 
-GATE_NAMES = ("alpha", "beta")
+# Parts of the names of gates, of mixes, and of tables that are added to features, as biases are: no
+# kernels, and a table sliced to one channel would not even span two axes.
+APART = ("alpha", "beta", "position")
 SCALES = (1.0, 3.0, 0.3)
 LAYERS = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
@@ -67,7 +69,7 @@ def in_double(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).double().eval()
 
 
-def is_gate(name: str, exclude: Sequence[str] = GATE_NAMES) -> bool:
+def is_gate(name: str, exclude: Sequence[str] = APART) -> bool:
     """Whether a parameter's dotted name has a part that is one of `exclude`, or its plural."""
     parts = re.split(r"[._]", name)
     return any(p in exclude or p.removesuffix("s") in exclude for p in parts)
@@ -79,7 +81,7 @@ def needed_elements(
     *,
     draws: int = 6,
     seed: int = 0,
-    exclude: Sequence[str] = GATE_NAMES,
+    exclude: Sequence[str] = APART,
     vectors: bool = False,
     dead_zones: bool = False,
 ) -> dict[str, Tensor]:
@@ -128,7 +130,7 @@ def needed_count(needed: dict[str, Tensor]) -> int:
     return sum(int(mask.sum()) for mask in needed.values())
 
 
-def kernels_of(module: nn.Module, exclude: Sequence[str] = GATE_NAMES) -> dict[str, Tensor]:
+def kernels_of(module: nn.Module, exclude: Sequence[str] = APART) -> dict[str, Tensor]:
     """The kernels a network holds, by name, each shared tensor once.
 
     These are the weights of its convolutions and linear layers, and every other floating parameter
@@ -160,7 +162,7 @@ def _kernels(module: nn.Module, exclude: Sequence[str]) -> Iterator[tuple[str, n
                 yield name, p
 
 
-def kernel_elements(module: nn.Module, exclude: Sequence[str] = GATE_NAMES) -> int:
+def kernel_elements(module: nn.Module, exclude: Sequence[str] = APART) -> int:
     """How many kernel elements a network holds (see `kernels_of`)."""
     return sum(p.numel() for p in kernels_of(module, exclude).values())
 

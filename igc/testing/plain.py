@@ -223,10 +223,10 @@ class Positions(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(1, shape.edge, shape.width))
+        self.position = nn.Parameter(torch.zeros(1, shape.edge, shape.width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.table
+        return x + self.position
 
 
 class ClassToken(nn.Module):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import signal
 import sys
 import time
 from collections import Counter
@@ -19,7 +20,9 @@ from typing import Any
 
 from igc.testing.coverage import count
 from igc.testing.regressions import from_data
+from igc.testing.spec import Spec
 
+MOST_DEATHS = 20  # of workers; more would be a fault of the soak itself
 PATIENCE = 900  # seconds over time that a worker may take to shrink a fault
 
 
@@ -30,26 +33,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True)
     until = time.time() + 60 * options.minutes
     _say(f"{options.jobs} jobs, {options.minutes:g} minutes, seed {options.seed}, log {folder}")
-    workers: dict[int, Any] = {}
-    started, deaths = 0, 0
-    while time.time() < until + PATIENCE:
-        for job in range(options.jobs):
-            worker = workers.get(job)
-            if worker is not None and worker.is_alive():
-                continue
-            deaths += worker is not None and worker.exitcode != 0
-            if time.time() < until:
-                workers[job] = _start(options, folder, started, until)
-                started += 1
-        if not any(w.is_alive() for w in workers.values()):
-            break
-        time.sleep(1)
-    for worker in workers.values():
-        worker.kill()
+    workers: list[Any] = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        deaths = _supervise(options, folder, until, workers)
+    except KeyboardInterrupt:
+        deaths = 0
+    finally:
+        for worker in workers:
+            worker.kill()
     summary, faults = summarise(folder, deaths)
     (folder / "summary.txt").write_text(summary)
     _say(summary)
     return 1 if faults else 0
+
+
+def _supervise(options: argparse.Namespace, folder: Path, until: float, workers: list[Any]) -> int:
+    """Keeps so many workers alive until the time is up; how many died before. Fills `workers`."""
+    deaths = 0
+    while time.time() < until + PATIENCE and deaths < MOST_DEATHS:
+        alive = [w for w in workers if w.is_alive()]
+        deaths = sum(not w.is_alive() and w.exitcode != 0 for w in workers)
+        if time.time() >= until and not alive:
+            break
+        if time.time() < until and len(alive) < options.jobs:
+            workers.append(_start(options, folder, len(workers), until))
+        time.sleep(0.2)
+    return deaths
 
 
 def summarise(folder: Path, deaths: int = 0) -> tuple[str, int]:
@@ -57,7 +67,8 @@ def summarise(folder: Path, deaths: int = 0) -> tuple[str, int]:
     events = [
         json.loads(line)
         for path in sorted(folder.glob("*.jsonl"))
-        for line in path.read_text().splitlines()
+        for line in path.read_text().splitlines(keepends=True)
+        if line.endswith("\n")  # a worker may die while it writes
     ]
     trials = [e for e in events if e["event"] == "trial"]
     seeds = sorted(e["seed"] for e in events if e["event"] == "seed")
@@ -98,7 +109,15 @@ def _work(log: Path, regressions: Path, first: int, until: float, database: Path
 
     torch.set_num_threads(1)
     differential(architecture("residual_cnn"))  # imports what every child would import otherwise
-    Hunter(lambda spec: sorted(differential(spec)), log, regressions, until).run(first, 1, database)
+    parent = multiprocessing.parent_process()
+
+    def trial(spec: Spec) -> list[str]:
+        return sorted(differential(spec))
+
+    def orphaned() -> bool:
+        return parent is not None and not parent.is_alive()
+
+    Hunter(trial, log, regressions, until, orphaned).run(first, database)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

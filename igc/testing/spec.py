@@ -117,9 +117,9 @@ def shapes_of(spec: Spec) -> list[Shape]:
     return shapes
 
 
-# Ops whose gradients do not count the minimum: groups, channels that are constant, ops unknown to
-# the engine.
-LOOSE = ("gconv3", "cumsum", "flip", "coords", "offset", "roll", "eca")
+# Ops whose gradients do not count the minimum: groups, channels that are constant, ops that the
+# engine reads whole.
+LOOSE = ("embed", "gconv3", "cumsum", "flip", "coords", "offset", "roll", "eca")
 
 
 def exact(spec: Spec) -> bool:

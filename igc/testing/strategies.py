@@ -127,7 +127,7 @@ class Sketch:
         shape = self.shapes[read]
         ops = [
             name for name, unit in UNITS.items()
-            if unit.masks and shape.kind in unit.kinds and (self.loose or name != "gconv3")
+            if unit.masks and shape.kind in unit.kinds and (self.loose or name not in LOOSE)
         ]  # fmt: skip
         if width:
             ops = [o for o in ops if "s2" not in o and o != "tconv2"]
@@ -232,7 +232,8 @@ def specs(
     group norms, shared modules, constants, unknown ops, special weights); None draws either.
     """
     free = draw(st.booleans()) if loose is None else loose
-    kind = draw(st.sampled_from(list(kinds)))
+    known = [k for k in kinds if free or k != "ids"]
+    kind = draw(st.sampled_from(known))
     every = IDIOMS + FURTHER
     idioms = draw(st.one_of(st.sampled_from([(i,) for i in every]), st.just(every)))
     sketch = Sketch(draw, kind, draw(st.integers(2, 5)), idioms, free)
