@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from igc.emit.static import StaticNetwork, runnable
 from igc.errors import BadInput, CheckFailed, LintError
 from igc.files import atomic_write, check_writable
 from igc.graph import Program
+from igc.runtime import session
 from igc.version import __version__
 
 LIMIT = 2**31 - 2**20  # protobuf holds less than 2 GiB in one message
@@ -237,15 +237,11 @@ def _runner(
     path: Path, program: Program, names: tuple[str, ...]
 ) -> Callable[[Mapping[str, Tensor]], Sequence[Tensor]]:
     """Runs the file in onnxruntime on inputs by the program's names."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    running = session(path, threads=torch.get_num_threads())
 
     def run(feed: Mapping[str, Tensor]) -> Sequence[Tensor]:
         own = {n: feed[s.name].numpy() for n, s in zip(names, program.inputs, strict=True)}
-        return [torch.from_numpy(v) for v in session.run(list(program.outputs), own)]
+        return [torch.from_numpy(v) for v in running.run(list(program.outputs), own)]
 
     return run
 

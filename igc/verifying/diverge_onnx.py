@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from igc.errors import IgcError
 from igc.graph import Program, execute, layer_of
+from igc.runtime import session
 from igc.verifying.diverge import difference
 from igc.verifying.onnx_file import OnnxFile
 from igc.verifying.onnx_guard import run_bounded
@@ -95,12 +96,8 @@ def _run(
     model.graph.output.extend(
         onnx.helper.make_tensor_value_info(t, kind, None) for t in tensors if t not in known
     )
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    running = session(model.SerializeToString(), level)
     feed = file.feed(names, inputs)
-    found = run_bounded(session, tensors, feed)
+    found = run_bounded(running, tensors, feed)
     return {t: torch.from_numpy(v) for t, v in zip(tensors, found, strict=True)}

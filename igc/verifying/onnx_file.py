@@ -15,6 +15,7 @@ from torch import Tensor
 from igc.emit.onnx_model import LARGE, with_initialisers
 from igc.errors import BadInput
 from igc.graph import InputSpec, cast_to
+from igc.runtime import session
 from igc.verifying.inputs import Draw, Signature
 from igc.verifying.onnx_guard import read_onnx, run_bounded
 
@@ -22,7 +23,6 @@ LEVELS = {
     "onnxruntime, graph optimisations off": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "onnxruntime, graph optimisations on": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
-QUIET = 4  # onnxruntime log severity: fatal only; its errors reach us as exceptions
 
 
 @dataclass
@@ -164,13 +164,7 @@ class OnnxFile:
         """The session for `way`; only the last one asked for is kept."""
         if self._session_of != way:
             self._session = None
-            options = onnxruntime.SessionOptions()
-            options.graph_optimization_level = LEVELS[way]
-            options.log_severity_level = QUIET
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            self._session = onnxruntime.InferenceSession(
-                self.path, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = session(self.path, LEVELS[way])
             self._session_of = way
         return self._session
 
