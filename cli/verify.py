@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .common import load_network, only_results_on_stdout, print_json, require_file
 from .options import Checkpoint, FullSize, Json, Model, Tasks
+
+if TYPE_CHECKING:
+    from igc.verifying import Check
 
 
 def command(
@@ -54,9 +57,19 @@ def command(
         names = None if tasks is None else tasks.names
         check = igc.verify(reference, candidate, data, tasks=names, full=full_size)
         check = replace(check, reference=str(checkpoint))
+        _require_compared(check, candidate)
     if as_json:
         print_json(check.to_dict())
     else:
         typer.echo(str(check))
     if not check.passed:
         raise typer.Exit(1)
+
+
+def _require_compared(check: Check, candidate: Path) -> None:
+    """Raises BadInput for a file that onnxruntime does not run: nothing could be compared."""
+    from igc.errors import BadInput
+
+    odd = [line for line in check.failures if line.startswith("the candidate does not run")]
+    if odd and not any(output.legs for output in check.outputs.values()):
+        raise BadInput(f"{candidate} could not be checked: {odd[0]}")

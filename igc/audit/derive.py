@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from igc.graph import Program, cast_to, execute, mapped, retyped
+from igc.graph import Program, args_of, cast_to, execute, mapped, retyped
 from igc.precise import decided
 from igc.verifying.reach import snapped
 from igc.verifying.recipes import Evaluator, within
@@ -35,6 +35,8 @@ class Deriver(Evaluator):
         self.program, self.inputs = differentiable(decided(program)), inputs
         self.source = program.constants
         self.nodes = {n.name: n for n in self.program.graph.nodes}
+        calls = (n for n in program.graph.nodes if "batch_norm" in str(n.target))
+        self.eps = {a for n in calls for a in args_of(n) if isinstance(a, float)}
         self.held = {n: torch.zeros(t.shape, dtype=torch.bool) for n, t in self.source.items()}
         self.leaves: dict[str, Tensor] = {}
         self.stored: dict[fx.Node, Tensor] = {}

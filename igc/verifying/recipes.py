@@ -18,8 +18,11 @@ class Evaluator:
     """Evaluates recipes; a subclass says what tensors and nodes are: `tensor`, `node`, ...
 
     `index` is the manifest's: the lists of channel numbers that recipes name by their places. No
-    list, and no value, has more than `most` entries; `ValueError` for one that has.
+    list, and no value, has more than `most` entries; `ValueError` for one that has. `eps` are the
+    numbers that batch norms of the network add to their variances.
     """
+
+    eps: set[float]
 
     def __init__(self, index: Sequence[str], most: int) -> None:
         self.index, self.most = index, most
@@ -62,7 +65,7 @@ class Evaluator:
     def scale(self, kernel: Any, axis: int, groups: int, gamma: Any, var: Any, eps: Any) -> Tensor:
         """A kernel with the batch norm's factor in it."""
         weight = self._of(kernel)
-        factor = self._optional(gamma, 1.0) / torch.sqrt(self._of(var) + eps)
+        factor = self._factor(gamma, var, eps)
         if groups > 1:  # a transposed kernel [in, out / groups, ...]
             rows = factor.reshape(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1)
             return weight * rows.reshape(*weight.shape[:2], *[1] * (weight.ndim - 2))
@@ -70,9 +73,14 @@ class Evaluator:
 
     def shift(self, bias: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float) -> Tensor:
         """The bias that a convolution and its batch norm have together."""
-        factor = self._optional(gamma, 1.0) / torch.sqrt(self._of(var) + eps)
+        factor = self._factor(gamma, var, eps)
         centred = self._optional(bias, 0.0) - self._of(mean)
         return centred * factor + self._optional(beta, 0.0)
+
+    def _factor(self, gamma: Any, var: Any, eps: float) -> Tensor:
+        if eps not in self.eps:
+            raise ValueError("no batch norm of the network has this epsilon")
+        return self._optional(gamma, 1.0) / torch.sqrt(self._of(var) + eps)
 
     def select(self, recipe: Any, axis: int, number: int) -> Tensor:
         """One entry of an axis."""

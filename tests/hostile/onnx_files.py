@@ -81,6 +81,14 @@ def escapes(model: onnx.ModelProto, _: Path) -> None:
     model.graph.node[0].name = "\x1b]0;owned\x07"
 
 
+def escapes_in_a_domain(model: onnx.ModelProto, _: Path) -> None:
+    model.graph.node[0].domain = "\x1b[2J"
+
+
+def escapes_in_an_attribute(model: onnx.ModelProto, _: Path) -> None:
+    model.graph.node[0].attribute.append(helper.make_attribute("\x1b[2J", 1))
+
+
 def no_outputs(model: onnx.ModelProto, _: Path) -> None:
     del model.graph.output[:]
 
@@ -122,6 +130,8 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "terabytes": (terabytes, "more than the file holds"),
     "negative size": (negative, "negative size"),
     "terminal escapes": (escapes, "unprintable"),
+    "terminal escapes in a domain": (escapes_in_a_domain, "unprintable"),
+    "terminal escapes in an attribute": (escapes_in_an_attribute, "unprintable"),
     "no outputs": (no_outputs, "no outputs"),
     "an output that nothing gives": (unmade_output, "nothing gives its output"),
     "a function that calls itself": (lambda m, _: functions(m, 3, "f0"), "calls itself"),

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx_files import CASES, loop, outside
+from onnx import helper
+from onnx_files import CASES, behind, constant, loop, outside
 
 import igc
 from igc.errors import BadInput
@@ -45,6 +46,66 @@ def test_hostile_files_are_refused_in_one_line(
         assert said in err and "model.onnx" in err
     assert time.process_time() - start < 10
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("part", ["name", "op_type", "domain", "attribute", "output"])
+def test_names_that_are_no_text_are_refused(
+    part: str, model: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protobuf may give bytes where a name is not even UTF-8, or refuse the file itself."""
+    made = onnx.load(model)
+    node = made.graph.node[0]
+    if part == "attribute":
+        node.attribute.append(onnx.helper.make_attribute("mark", 1))
+    elif part == "output":
+        made.graph.output[0].name = node.output[0] = "mark"
+    else:
+        setattr(node, part, "mark")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(made.SerializeToString().replace(b"mark", b"m\xff\xfek"))
+    for arguments in (("report", path), ("verify", checkpoint, path)):
+        assert run([str(a) for a in arguments]) == 2
+        out, err = capsys.readouterr()
+        assert not out and err.count("\n") == 1 and err.rstrip("\n").isprintable()
+
+
+def complex_output(made: onnx.ModelProto) -> None:
+    behind(made, constant("c", np.ones((2, 3), np.complex64)),
+           helper.make_node("Identity", ["c"], [made.graph.output[0].name]))  # fmt: skip
+    kind = made.graph.output[0].type.tensor_type
+    kind.elem_type = onnx.TensorProto.COMPLEX64
+
+
+def odd_reduction(made: onnx.ModelProto) -> None:
+    """Along an axis that the value does not have."""
+    name = made.graph.output[0].name
+    reduced = helper.make_node("ReduceMax", ["before", "axes"], [name])
+    behind(made, constant("axes", np.array([5])), reduced)
+
+
+@pytest.mark.parametrize("spoil", [complex_output, odd_reduction])
+def test_what_no_runtime_can_run_could_not_be_checked(
+    spoil, model: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = onnx.load(model)
+    spoil(made)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(made.SerializeToString())
+    assert run(["verify", str(checkpoint), str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "does not run" in err
+    assert not igc.verify(checkpoint, path)
+    assert run(["report", str(path)]) == 0  # what it costs can be told all the same
+
+
+def test_a_value_without_a_name_is_no_hindrance(
+    model: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    made = onnx.load(model)
+    made.graph.value_info.append(helper.make_tensor_value_info("", 1, [1]))
+    (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
+    assert run(["report", str(tmp_path / "model.onnx")]) == 0
+    assert run(["verify", str(checkpoint), str(tmp_path / "model.onnx")]) == 0
 
 
 def test_the_good_file_passes(model: Path, checkpoint: Path) -> None:
