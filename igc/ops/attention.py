@@ -6,37 +6,35 @@ from torch import fx
 
 from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
-from igc.ops.relations import Follow, Opaque, Pointwise, Relation
+from igc.ops.relations import Follow, Opaque, Pointwise
 
 
-def attention(node: fx.Node, facts: Facts) -> Relation:
+def attention(node: fx.Node, facts: Facts) -> Pointwise | Opaque:
     """attention(q [..., N, d], k [..., M, d], v [..., M, e]) -> [..., N, e].
 
     Heads follow the batch axes, queries the token axis of q, output features those of v; keys,
-    their tokens and the shared width d are read in full (the scale depends on d).
+    their tokens and the shared width d are read in full (the scale depends on d). Causal attention
+    keeps the queries whole, as which token is which matters; so do heads that share their keys.
     """
     q, k, v = args_of(node)[:3]
     assert isinstance(q, fx.Node) and isinstance(k, fx.Node) and isinstance(v, fx.Node)
     mask = argument(node, 3, "attn_mask")
-    dropout, causal = argument(node, 4, "dropout_p", 0.0), argument(node, 5, "is_causal", False)
+    if argument(node, 4, "dropout_p", 0.0):
+        return Opaque("attention with dropout")
     out = facts.shape(node)
     rank = len(out)
-    batch = tuple(range(rank - 2))
-    same = all(facts.shape(n)[:-2] == out[:-2] for n in (q, k, v))
-    if dropout or not same or node.kwargs.get("enable_gqa"):
-        return Opaque("attention with dropout or shared heads")
-    operands = [
-        Follow(q, (*batch, rank - 2, None)),
-        Follow(k, (*batch, None, None)),
-        Follow(v, (*batch, None, rank - 1)),
-    ]
-    fixed = set()
+    fixed = {rank - 2} if argument(node, 5, "is_causal", False) else set()
+    if node.kwargs.get("enable_gqa"):
+        fixed.add(rank - 3)
+
+    def follow(operand: fx.Node, *last: int | None) -> Follow:
+        axes = (*facts.batch(operand, node), *last)
+        return Follow(operand, tuple(None if a in fixed else a for a in axes))
+
+    operands = [follow(q, rank - 2, None), follow(k, None, None), follow(v, None, rank - 1)]
     if isinstance(mask, fx.Node):
-        follow = facts.follow(mask, (*out[:-1], facts.shape(k)[-2]))
-        operands.append(Follow(mask, (*follow.axes[:-1], None)))
-    if causal:
-        fixed.add(rank - 2)
-        operands[0] = Follow(q, (*batch, None, None))
+        axes = facts.follow(mask, (*out[:-1], facts.shape(k)[-2])).axes
+        operands.append(Follow(mask, (*(None if a in fixed else a for a in axes[:-1]), None)))
     return Pointwise(tuple(operands), fixed=frozenset(fixed))
 
 

@@ -6,17 +6,15 @@ from torch import fx
 
 from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
-from igc.ops.relations import Follow, Mixing, Opaque, Relation
+from igc.ops.relations import Follow, Mixing
 
 
-def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) -> Relation:
+def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) -> Mixing:
     x, weight = args_of(node)[0], args_of(node)[1]
     bias = argument(node, 2, "bias")
     assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
     rank, weight_rank = len(facts.shape(x)), len(facts.shape(weight))
     batch = rank - weight_rank + 1
-    if batch not in (0, 1):
-        return Opaque("unexpected rank")
     channel = batch
     spatial = range(channel + 1, rank)
     groups = int(argument(node, groups_at, "groups", 1))
@@ -35,12 +33,12 @@ def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) 
     )
 
 
-def conv(node: fx.Node, facts: Facts) -> Relation:
+def conv(node: fx.Node, facts: Facts) -> Mixing:
     """conv(x, weight [O, I/groups, ...], bias, stride, padding, dilation, groups)."""
     return _convolution(node, facts, False, 6)
 
 
-def conv_transpose(node: fx.Node, facts: Facts) -> Relation:
+def conv_transpose(node: fx.Node, facts: Facts) -> Mixing:
     """conv_transpose(x, weight [I, O/groups, ...], bias, stride, padding, out padding, groups)."""
     return _convolution(node, facts, True, 6)
 

@@ -61,6 +61,15 @@ class Facts:
                   for i, n in enumerate(shape)),
         )  # fmt: skip
 
+    def batch(self, operand: fx.Node, result: fx.Node) -> tuple[int | None, ...]:
+        """The axes of a matrix operand before its last two, aligned with the result's."""
+        out = self.shape(result)
+        offset = len(out) - len(self.shape(operand))
+        return tuple(
+            None if n == 1 and out[i + offset] != 1 else i + offset
+            for i, n in enumerate(self.shape(operand)[:-2])
+        )
+
 
 Rule = Callable[[fx.Node, Facts], Relation]
 

@@ -6,17 +6,17 @@ from torch import fx
 
 from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
-from igc.ops.relations import Follow, Mixing, Opaque, Relation
+from igc.ops.relations import Follow, Mixing, Pointwise
 
 
-def linear(node: fx.Node, facts: Facts) -> Relation:
+def linear(node: fx.Node, facts: Facts) -> Mixing | Pointwise:
     """linear(x [..., I], weight [O, I], bias [O])."""
     x, weight = args_of(node)[0], args_of(node)[1]
     bias = argument(node, 2, "bias")
     assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
     rank = len(facts.shape(x))
     if len(facts.shape(weight)) != 2:
-        return Opaque("linear with a vector weight")
+        return _with_vector(node, x, weight, facts)
     return Mixing(
         x=Follow(x, (*range(rank - 1), None)),
         weight=Follow(weight, (None, None)),
@@ -28,26 +28,28 @@ def linear(node: fx.Node, facts: Facts) -> Relation:
     )
 
 
-def _product(node: fx.Node, a: object, b: object, bias: fx.Node | None, facts: Facts) -> Relation:
-    """a [..., M, K] @ b [..., K, N], batch axes broadcast; 1-d operands stay opaque."""
+def _with_vector(node: fx.Node, a: fx.Node, b: fx.Node, facts: Facts) -> Pointwise:
+    """a [..., M, K] @ b [K], or a [K] @ b [..., K, N]: the shared axis is read whole."""
+    rank = len(facts.shape(node))
+    left, right = len(facts.shape(a)), len(facts.shape(b))
+    if left > 1:
+        return Pointwise((Follow(a, (*range(rank), None)), Follow(b, (None,))))
+    axes = (*range(rank - 1), None, rank - 1) if right > 1 else (None,)
+    return Pointwise((Follow(a, (None,)), Follow(b, axes)))
+
+
+def _product(
+    node: fx.Node, a: object, b: object, bias: fx.Node | None, facts: Facts
+) -> Mixing | Pointwise:
+    """a [..., M, K] @ b [..., K, N], batch axes broadcast."""
     assert isinstance(a, fx.Node) and isinstance(b, fx.Node)
-    out = facts.shape(node)
     ranks = len(facts.shape(a)), len(facts.shape(b))
     if min(ranks) < 2:
-        return Opaque("product with a vector")
-    rank = len(out)
-
-    def batch(operand: fx.Node) -> list[int | None]:
-        shape = facts.shape(operand)
-        offset = rank - len(shape)
-        return [
-            None if shape[i] == 1 and out[i + offset] != 1 else i + offset
-            for i in range(len(shape) - 2)
-        ]
-
+        return _with_vector(node, a, b, facts)
+    rank = len(facts.shape(node))
     return Mixing(
-        x=Follow(a, (*batch(a), rank - 2, None)),
-        weight=Follow(b, (*batch(b), None, None)),
+        x=Follow(a, (*facts.batch(a, node), rank - 2, None)),
+        weight=Follow(b, (*facts.batch(b, node), None, None)),
         bias=bias,
         x_axis=ranks[0] - 1,
         out_axis=rank - 1,
@@ -56,18 +58,20 @@ def _product(node: fx.Node, a: object, b: object, bias: fx.Node | None, facts: F
     )
 
 
-def matmul(node: fx.Node, facts: Facts) -> Relation:
+def matmul(node: fx.Node, facts: Facts) -> Mixing | Pointwise:
     """matmul, mm, bmm."""
     return _product(node, args_of(node)[0], args_of(node)[1], None, facts)
 
 
-def addmm(node: fx.Node, facts: Facts) -> Relation:
-    """addmm(bias, a, b) with a bias vector and no scaling."""
+def addmm(node: fx.Node, facts: Facts) -> Mixing | Pointwise:
+    """addmm(bias, a, b): a contraction where the bias is a vector and nothing is scaled."""
     bias, a, b = args_of(node)[:3]
     assert isinstance(bias, fx.Node)
     scaled = argument(node, 3, "beta", 1) != 1 or argument(node, 4, "alpha", 1) != 1
-    if scaled or len(facts.shape(bias)) != 1 or facts.shape(bias)[0] != facts.shape(node)[-1]:
-        return Opaque("scaled addmm")
+    out = facts.shape(node)
+    if scaled or facts.shape(bias) != out[-1:]:
+        assert isinstance(a, fx.Node) and isinstance(b, fx.Node)
+        return Pointwise((facts.follow(bias, out), Follow(a, (0, None)), Follow(b, (None, 1))))
     return _product(node, a, b, bias, facts)
 
 

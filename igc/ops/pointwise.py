@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import fx
 
 from igc.ops.facts import Facts, Rule, tensor_args
-from igc.ops.relations import Follow, Pointwise, Relation, Survives
+from igc.ops.relations import Follow, Pointwise, Survives
 
 # Real overloads only: a test compares this table with the ops torch has.
 UNARY = (
@@ -38,18 +38,18 @@ def written(node: fx.Node, facts: Facts, *, survives: Survives = "any",
     return Pointwise(operands, survives=survives, annihilates=annihilates)
 
 
-def pointwise(node: fx.Node, facts: Facts) -> Relation:
+def pointwise(node: fx.Node, facts: Facts) -> Pointwise:
     """Any op that treats every element alone; known channels are known after it too."""
     return written(node, facts)
 
 
-def prelu(node: fx.Node, facts: Facts) -> Relation:
+def prelu(node: fx.Node, facts: Facts) -> Pointwise:
     """prelu(x, weight): the weight is per channel (axis 1) or a single number."""
     out = facts.shape(node)
     x, weight = tensor_args(node, facts)
     operands = (facts.follow(x, out),)
     if facts.shape(weight) != (1,) and len(out) > 1:
-        return Pointwise((*operands, Follow(weight, (1,))))
+        return Pointwise((*operands, Follow(weight, (1,))), survives="any")
     return Pointwise((*operands, Follow(weight, (None,))), survives="any")
 
 

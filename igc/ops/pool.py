@@ -7,7 +7,7 @@ from torch import fx
 
 from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
-from igc.ops.relations import Follow, Pointwise, Relation, Survives, Take
+from igc.ops.relations import Follow, Pointwise, Survives, Take
 
 SPATIAL_RANK = {
     "max_pool1d.default": 1, "max_pool2d.default": 2, "max_pool3d.default": 3,
@@ -38,10 +38,14 @@ def spatial(node: fx.Node, facts: Facts, rank: int, survives: Survives = "zero")
 
 
 def _spatial_rule(rank: int, survives: Survives) -> Rule:
-    return lambda node, facts: spatial(node, facts, rank, survives)
+    def rule(node: fx.Node, facts: Facts) -> Pointwise:
+        """The last axes (height, width) stay whole; every other channel alone."""
+        return spatial(node, facts, rank, survives)
+
+    return rule
 
 
-def pad(node: fx.Node, facts: Facts) -> Relation:
+def pad(node: fx.Node, facts: Facts) -> Take | Pointwise:
     """pad(x, [last axis before, after, the one before that ...], mode, value)."""
     x, amounts = args_of(node)[0], args_of(node)[1]
     assert isinstance(x, fx.Node) and isinstance(amounts, (list, tuple))

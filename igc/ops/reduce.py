@@ -6,7 +6,7 @@ from torch import fx
 
 from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
-from igc.ops.relations import Follow, Pointwise, Relation, Survives
+from igc.ops.relations import Follow, Pointwise, Survives
 
 
 def _axes(value: object, rank: int) -> set[int]:
@@ -19,7 +19,8 @@ def _axes(value: object, rank: int) -> set[int]:
 
 
 def _reduce(zero: Survives, keep_at: int, dim_at: int = 1) -> Rule:
-    def rule(node: fx.Node, facts: Facts) -> Relation:
+    def rule(node: fx.Node, facts: Facts) -> Pointwise:
+        """Reads the reduced axes whole; the others can be cut."""
         x = args_of(node)[0]
         assert isinstance(x, fx.Node)
         rank = len(facts.shape(x))
@@ -34,7 +35,7 @@ def _reduce(zero: Survives, keep_at: int, dim_at: int = 1) -> Rule:
     return rule
 
 
-def along(node: fx.Node, facts: Facts) -> Relation:
+def along(node: fx.Node, facts: Facts) -> Pointwise:
     """An op that reads one axis whole and keeps it whole (softmax, a cumulative sum)."""
     x = args_of(node)[0]
     assert isinstance(x, fx.Node)

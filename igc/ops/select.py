@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.pointwise import written
-from igc.ops.relations import Relation, Select, Term
+from igc.ops.relations import Pointwise, Select, Term
 
 Number = Tensor | float
 
@@ -37,7 +37,7 @@ def combination(
     parts: Sequence[tuple[Any, Number]],
     shift: Number = 0.0,
     annihilates: bool = False,
-) -> Relation:
+) -> Select | Pointwise:
     """`shift + sum of coefficient * operand` as a `Select`, where its conditions hold.
 
     They are: operands have the output's shape and dtype, and all coefficients vary along at most
@@ -107,33 +107,33 @@ def _along(number: Number, axis: int | None, out: tuple[int, ...]) -> NDArray[np
     return np.array(np.broadcast_to(flat, (size,)))
 
 
-def add(node: fx.Node, facts: Facts) -> Relation:
+def add(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """add(a, b, alpha) = a + alpha * b."""
     a, b = args_of(node)[:2]
     alpha = argument(node, 2, "alpha", 1)
     return combination(node, facts, [(a, 1.0), (b, float(alpha))])
 
 
-def sub(node: fx.Node, facts: Facts) -> Relation:
+def sub(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """sub(a, b, alpha) = a - alpha * b."""
     a, b = args_of(node)[:2]
     alpha = argument(node, 2, "alpha", 1)
     return combination(node, facts, [(a, 1.0), (b, -float(alpha))])
 
 
-def rsub(node: fx.Node, facts: Facts) -> Relation:
+def rsub(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """rsub(a, b, alpha) = b - alpha * a."""
     a, b = args_of(node)[:2]
     alpha = argument(node, 2, "alpha", 1)
     return combination(node, facts, [(a, -float(alpha)), (b, 1.0)])
 
 
-def neg(node: fx.Node, facts: Facts) -> Relation:
+def neg(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """-a."""
     return combination(node, facts, [(args_of(node)[0], -1.0)])
 
 
-def mul(node: fx.Node, facts: Facts) -> Relation:
+def mul(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """a * b where one of them is constant; otherwise a plain product."""
     a, b = args_of(node)[:2]
     for operand, other in ((a, b), (b, a)):
@@ -143,7 +143,7 @@ def mul(node: fx.Node, facts: Facts) -> Relation:
     return written(node, facts, annihilates=True)
 
 
-def div(node: fx.Node, facts: Facts) -> Relation:
+def div(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """a / b for a constant b without zeros; otherwise a plain quotient."""
     value = _value(args_of(node)[1], facts)
     if value is None or node.kwargs.get("rounding_mode") is not None:
@@ -153,7 +153,7 @@ def div(node: fx.Node, facts: Facts) -> Relation:
     return combination(node, facts, [(args_of(node)[0], 1.0 / value)])
 
 
-def where(node: fx.Node, facts: Facts) -> Relation:
+def where(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """where(mask, a, b) for a constant mask: the gate itself."""
     mask = _value(args_of(node)[0], facts)
     if not isinstance(mask, Tensor):
@@ -161,7 +161,7 @@ def where(node: fx.Node, facts: Facts) -> Relation:
     return combination(node, facts, [(args_of(node)[1], mask), (args_of(node)[2], 1.0 - mask)])
 
 
-def lerp(node: fx.Node, facts: Facts) -> Relation:
+def lerp(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """lerp(a, b, w) = (1-w)*a + w*b for a constant w."""
     weight = _value(args_of(node)[2], facts)
     if weight is None:
@@ -169,7 +169,7 @@ def lerp(node: fx.Node, facts: Facts) -> Relation:
     return combination(node, facts, [(args_of(node)[0], 1.0 - weight), (args_of(node)[1], weight)])
 
 
-def masked_fill(node: fx.Node, facts: Facts) -> Relation:
+def masked_fill(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """masked_fill(a, mask, value) for a constant mask and value."""
     mask, value = _value(args_of(node)[1], facts), _value(args_of(node)[2], facts)
     if not isinstance(mask, Tensor) or value is None:
@@ -177,7 +177,7 @@ def masked_fill(node: fx.Node, facts: Facts) -> Relation:
     return combination(node, facts, [(args_of(node)[0], 1.0 - mask)], shift=_times(mask, value))
 
 
-def addcmul(node: fx.Node, facts: Facts) -> Relation:
+def addcmul(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """addcmul(a, b, c, value) = a + value * b * c where b or c is constant."""
     a, b, c = args_of(node)[:3]
     scale = float(argument(node, 3, "value", 1))

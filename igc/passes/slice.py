@@ -256,19 +256,17 @@ class _Slicer:
                 for s, d, m in zip(sizes, dynamic, kept, strict=True)]  # fmt: skip
 
     def _pointwise(self, node: fx.Node, rel: Pointwise, kept: Masks) -> fx.Node:
-        operands = {
-            f.node: self.value(f.node, followed(f, kept, self.facts.shape(f.node)))
-            for f in rel.operands
-        }
-        if len(operands) < len(rel.operands):
-            return self._repeated(node, rel, kept)
+        new = [
+            self.value(f.node, followed(f, kept, self.facts.shape(f.node))) for f in rel.operands
+        ]
+        operands = {f.node: n for f, n in zip(rel.operands, new, strict=True)}
+        if len(operands) < len(new):
+            return self._repeated(node, new)
         return self.copy(node, operands, sizes=None if rel.sizes is None else (rel.sizes, kept))
 
-    def _repeated(self, node: fx.Node, rel: Pointwise, kept: Masks) -> fx.Node:
-        """A node that reads one operand several times, perhaps along different axes."""
-        new = iter([
-            self.value(f.node, followed(f, kept, self.facts.shape(f.node))) for f in rel.operands
-        ])  # fmt: skip
+    def _repeated(self, node: fx.Node, operands: list[fx.Node]) -> fx.Node:
+        """A node that reads one value several times, perhaps cut in different ways."""
+        new = iter(operands)
 
         def look(n: fx.Node) -> Any:
             return next(new) if self.facts.is_tensor(n) else self.env[n]
@@ -285,19 +283,20 @@ class _Slicer:
         plan = self.live.groups.get(node)
         if plan is not None:
             return self._grouped(node, rel, kept)
-        readers = dict(self._reads(node))
         if rel.groups > 1:
             columns = np.ones(self.facts.shape(rel.x.node)[rel.x_axis], dtype=bool)
         else:
-            columns = readers[rel.x.node][rel.x_axis]
+            # The first of them: x may be the weight too.
+            columns = next(m for n, m in self._reads(node) if n is rel.x.node)[rel.x_axis]
         x = self.value(rel.x.node, mixed_input(rel, kept, columns, self.live))
         weight = self.value(rel.weight.node, mixed_weight(rel, kept, columns, self.live))
         operands = {rel.weight.node: weight, rel.x.node: x}
         if rel.bias is not None:
             operands[rel.bias] = self.value(rel.bias, (kept[rel.out_axis],))
         if rel.x.node is rel.weight.node:
-            positions = [i for i, a in enumerate(node.args) if a is rel.x.node]
-            return self.copy(node, operands, changes=dict(zip(positions, (x, weight), strict=True)))
+            bias = [] if rel.bias is None else [operands[rel.bias]]
+            first = node.target is aten.addmm.default
+            return self._repeated(node, [*bias, x, weight] if first else [x, weight, *bias])
         return self.copy(node, operands)
 
     def _reads(self, node: fx.Node) -> list[tuple[fx.Node, Masks]]:
