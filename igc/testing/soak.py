@@ -8,6 +8,7 @@ faults. Seeds are printed and logged, so a run can be repeated.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import signal
@@ -22,6 +23,7 @@ from igc.testing.coverage import count
 from igc.testing.regressions import from_data
 from igc.testing.spec import Spec
 
+WARM = ("residual_cnn", "transformer", "conv1d", "mlp", "multi_scale")
 MOST_DEATHS = 20  # of workers; more would be a fault of the soak itself
 PATIENCE = 900  # seconds over time that a worker may take to shrink a fault
 
@@ -108,7 +110,9 @@ def _work(log: Path, regressions: Path, first: int, until: float, database: Path
     from igc.testing.networks import architecture
 
     torch.set_num_threads(1)
-    differential(architecture("residual_cnn"))  # imports what every child would import otherwise
+    for name in WARM:  # imports and caches that every child would make anew otherwise
+        differential(architecture(name, tasks=3))
+    gc.freeze()  # no collection in a child touches, and so copies, what it shares with this process
     parent = multiprocessing.parent_process()
 
     def trial(spec: Spec) -> list[str]:
