@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from igc.emit import StaticNetwork
     from igc.report import Report
     from igc.verifying import Check, Leg
+    from igc.verifying.sides import Memo
 
 REPORT_WRITERS = {".html": "to_html", ".md": "to_markdown", ".csv": "to_csv", ".json": "to_json"}
 
@@ -123,16 +124,17 @@ def command(
         names = None if tasks is None else tasks.names
         reference = load_network(checkpoint, model)
         made = compilation(reference, inputs, tasks=names)
+        memo: Memo = {}  # both checks run the same inputs
         static = made.static
         if not no_verify:  # this shows that the structure is right, `prove` that the file is
-            check = igc.verify(reference, made, tasks=names, full=full_size)
+            check = igc.verify(reference, made, tasks=names, full=full_size, memo=memo)
             checks["static"] = replace(
                 check, reference=str(checkpoint), candidate="the static network"
             )
         del made  # its program holds folded weights in float64
 
         def prove(model_file: Path) -> dict[str, Any]:
-            check = igc.verify(reference, model_file, tasks=names, full=full_size)
+            check = igc.verify(reference, model_file, tasks=names, full=full_size, memo=memo)
             # model_file is a temporary file
             checks["onnx"] = replace(check, reference=str(checkpoint), candidate=str(out))
             if not check:

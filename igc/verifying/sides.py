@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from os import PathLike, fspath
 from typing import Any
 
@@ -19,6 +20,7 @@ from igc.graph import Program, cast_to, execute
 from igc.precise import decided, settled
 from igc.verifying.onnx_file import OnnxFile, line
 
+Memo = dict[Any, list[Tensor]]  # what a reference computed, by precision and inputs
 Network = nn.Module | Program | Compilation | str | PathLike[str]
 
 
@@ -27,13 +29,15 @@ class TorchSide:
     """A network that torch runs. `module` is None for a bare program.
 
     `program` is what a float64 run and the search for a first difference read. `changed` tells
-    that its constants are not those that were compiled (fine-tuned, for example).
+    that its constants are not those that were compiled (fine-tuned, for example). `memo`, where
+    given, keeps what was computed, for another comparison with the same network and inputs.
     """
 
     label: str
     program: Program
     module: nn.Module | None = None
     changed: bool = False
+    memo: Memo | None = None
     _decided: Program | None = None
 
     @property
@@ -67,9 +71,13 @@ class TorchSide:
 
         `settle` takes all that depends on constants alone as the own precision computes it.
         """
-        program = settled(self.program) if settle else self.decided
-        with torch.no_grad():
-            return _tensors(execute(program, inputs, dtype=torch.float64))
+
+        def run() -> list[Tensor]:
+            program = settled(self.program) if settle else self.decided
+            with torch.no_grad():
+                return _tensors(execute(program, inputs, dtype=torch.float64))
+
+        return self._once(("float64", settle), inputs, run)
 
     def own(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The outputs as the network itself computes them."""
@@ -82,10 +90,25 @@ class TorchSide:
 
     def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
         """The outputs computed in `dtype`: by the network itself where that is its precision."""
-        if dtype == self.dtype:
-            return self.own(inputs)
-        with torch.no_grad():
-            return _tensors(execute(self.decided, inputs, dtype=dtype))
+
+        def run() -> list[Tensor]:
+            if dtype == self.dtype:
+                return self.own(inputs)
+            with torch.no_grad():
+                return _tensors(execute(self.decided, inputs, dtype=dtype))
+
+        return self._once(dtype, inputs, run)
+
+    def _once(
+        self, kind: Any, inputs: Sequence[Tensor], run: Callable[[], list[Tensor]]
+    ) -> list[Tensor]:
+        """What `run` returns, or what it returned for the same bytes where a memo is kept."""
+        if self.memo is None:
+            return run()
+        key = (kind, *((x.dtype, tuple(x.shape), _digest(x)) for x in inputs))
+        if key not in self.memo:
+            self.memo[key] = run()
+        return self.memo[key]
 
 
 Side = TorchSide | OnnxFile
@@ -157,6 +180,10 @@ def require_deterministic(side: TorchSide, inputs: Sequence[Tensor]) -> None:
                 f"{side.label}: stochastic, two runs in evaluation mode differ in output '{name}'; "
                 "make the gates deterministic in eval()"
             )
+
+
+def _digest(value: Tensor) -> bytes:
+    return sha256(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()).digest()
 
 
 def _finite_max(value: Tensor) -> float:

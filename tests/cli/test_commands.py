@@ -76,7 +76,12 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         return SimpleNamespace(static=Static())
 
     def verify(
-        reference: Any, candidate: Any, inputs: Any = None, tasks: Any = None, full: bool = False
+        reference: Any,
+        candidate: Any,
+        inputs: Any = None,
+        tasks: Any = None,
+        full: bool = False,
+        memo: Any = None,
     ) -> Check:
         seen["verified"].append(candidate)
         if isinstance(candidate, Path):
@@ -177,6 +182,7 @@ class TestCompile:
             inputs: Any = None,
             tasks: Any = None,
             full: bool = False,
+            memo: Any = None,
         ) -> Check:
             return check(passed=isinstance(candidate, Path) != (wrong == "onnx"))
 
