@@ -78,7 +78,19 @@ def read(path: Path) -> Certified:
         problems.append(f"hash: {path.name} does not name this {beside.name}; one was changed")
     if sha256(data[: -len(end)]) != of_model.get("sha256"):
         problems.append(f"hash: {path.name} is not the model that {beside.name} certifies")
-    return Certified(model, manifest, tuple(problems))
+    return Certified(model, manifest, (*problems, *_metadata(model, manifest)))
+
+
+def _metadata(model: onnx.ModelProto, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What the model's metadata says of outputs and checkpoint, where that is not so."""
+    told = {p.key: p.value for p in model.metadata_props}
+    outputs = json.dumps([o.name for o in model.graph.output], separators=(",", ":"))
+    if told.get("igc.outputs") != outputs:
+        yield "metadata 'igc.outputs': not the outputs of the model"
+    checkpoint = manifest.get("checkpoint")
+    file = checkpoint.get("sha256") if isinstance(checkpoint, dict) else None
+    if file is not None and told.get("igc.source_sha256", file) != file:
+        yield "metadata 'igc.source_sha256': not the checkpoint that the manifest names"
 
 
 def hashes(path: Path, network: nn.Module) -> dict[str, str]:

@@ -84,30 +84,42 @@ def model_changes(model: onnx.ModelProto) -> Iterator[tuple[str, Change]]:
             name = value_info.name
             yield f"{where} {name}: another name", _renamed(where, i)
             yield f"{where} {name}: removed", _removed(where, i)
-            yield f"{where} {name}: another type", _set(
-                f"graph.{where}[{i}].type.tensor_type.elem_type", onnx.TensorProto.DOUBLE
+            yield (
+                f"{where} {name}: another type",
+                _set(f"graph.{where}[{i}].type.tensor_type.elem_type", onnx.TensorProto.DOUBLE),
             )
             for d, _ in enumerate(value_info.type.tensor_type.shape.dim):
-                yield f"{where} {name}: size {d}", _set(
-                    f"graph.{where}[{i}].type.tensor_type.shape.dim[{d}].dim_value", 7
+                yield (
+                    f"{where} {name}: size {d}",
+                    _set(f"graph.{where}[{i}].type.tensor_type.shape.dim[{d}].dim_value", 7),
                 )
     yield "outputs: in another order", lambda m: _reorder(m.graph.output)
     yield "outputs: names exchanged", _exchanged
-    yield "outputs: one more", lambda m: m.graph.output.append(
-        helper.make_tensor_value_info(m.graph.node[0].output[0], 1, None)
+    yield (
+        "outputs: one more",
+        lambda m: m.graph.output.append(
+            helper.make_tensor_value_info(m.graph.node[0].output[0], 1, None)
+        ),
     )
-    yield "nodes: one more", lambda m: m.graph.node.append(
-        helper.make_node("Relu", [m.graph.node[0].output[0]], ["more"])
+    yield (
+        "nodes: one more",
+        lambda m: m.graph.node.append(
+            helper.make_node("Relu", [m.graph.node[0].output[0]], ["more"])
+        ),
     )
-    yield "tensors: one more", lambda m: m.graph.initializer.append(
-        numpy_helper.from_array(np.ones(3, np.float32), "more")
+    yield (
+        "tensors: one more",
+        lambda m: m.graph.initializer.append(
+            numpy_helper.from_array(np.ones(3, np.float32), "more")
+        ),
     )
     for i, entry in enumerate(model.metadata_props):
         yield f"metadata {entry.key}: value", _set(f"metadata_props[{i}].value", "{}")
         yield f"metadata {entry.key}: key", _set(f"metadata_props[{i}].key", "other")
     yield "metadata: one more", lambda m: m.metadata_props.add(key="more", value="1") and None
+    newer = model.ir_version + 1
     for name, to in (("producer_name", "me"), ("producer_version", "9"), ("domain", "d"),
-                     ("doc_string", "d"), ("ir_version", 9), ("model_version", 3),
+                     ("doc_string", "d"), ("ir_version", newer), ("model_version", 3),
                      ("graph.name", "g"), ("graph.doc_string", "d"),
                      ("opset_import[0].version", 19)):  # fmt: skip
         yield f"header: {name}", _set(name, to)
@@ -147,7 +159,10 @@ def _node_changes(
             yield f"node {node.name}: {attribute.name}", _set(f"{place}.f", attribute.f + 1e-3)
         elif attribute.type == onnx.AttributeProto.INTS:
             for k, old in enumerate(attribute.ints):
-                yield f"node {node.name}: {attribute.name}[{k}]", _set(f"{place}.ints[{k}]", old + 1)
+                yield (
+                    f"node {node.name}: {attribute.name}[{k}]",
+                    _set(f"{place}.ints[{k}]", old + 1),
+                )
     tensors = {t.name for t in graph.initializer}
     sources = [n.output[0] for n in graph.node[:i]] + [v.name for v in graph.input]
     for k, name in enumerate(node.input):

@@ -53,3 +53,14 @@ def test_no_dependency_comes_from_elsewhere() -> None:
     assert not [text for text in requires("igc-compiler") or [] if Requirement(text).url]
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert not re.search(r"^\s*-|://", text, re.MULTILINE)
+
+
+def test_what_stands_in_for_an_audit_of_vulnerabilities() -> None:
+    """The rules that SECURITY.md names are on, for all but the tests, and CI runs them."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'^    "S",', text, re.MULTILINE)
+    assert set(re.findall(r'^    "(S\d+)"', text, re.MULTILINE)) == {"S101"}
+    off = dict(re.findall(r'^"(.*)" = \[(.*)\]', text, re.MULTILINE))
+    assert [place for place, rules in off.items() if '"S"' in rules] == ["tests/**"]
+    assert "make lint" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "ruff check" in (ROOT / "Makefile").read_text(encoding="utf-8")
