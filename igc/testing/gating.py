@@ -31,7 +31,7 @@ def mask_of(spelling: str, alpha: Tensor) -> Tensor:
     if spelling == "round":
         return torch.round(torch.sigmoid(alpha)).bool()
     if spelling == "sign":
-        return torch.clamp(torch.sign(alpha), min=0.0) != 0
+        return torch.sign(alpha) == 1
     if spelling == "argmax":
         return torch.stack([torch.zeros_like(alpha), alpha]).argmax(dim=0) == 1
     if spelling == "buffer":
