@@ -89,7 +89,7 @@ def _told(found: Audit) -> str:
             f"{found.literal} tensors are numbers of the graph (indices, shapes, scalars)",
             *_left_out(found),
             f"{len(found.gates)} tensors are gates and mixes: they are taken as given",
-            "the outputs are those of the gated network",
+            f"the outputs are those of the gated network: {', '.join(found.outputs)}",
         ]
     )
 

@@ -29,6 +29,7 @@ from igc.precise import decided
 from igc.verifying import verify
 from igc.verifying.compare import ulps_apart
 from igc.verifying.inputs import draws, of_program
+from igc.verifying.interface import interface_problems
 from igc.verifying.onnx_file import line
 from igc.verifying.reach import by_graph
 from igc.verifying.unread import Unread, count, gate_names, hand_written_gates, left_out, rows
@@ -53,6 +54,7 @@ class Audit:
     zero: int = 0
     tried: int = 0
     tried_rows: dict[str, str] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
     gates: list[str] = field(default_factory=list)
     verification: Any = None
 
@@ -80,11 +82,13 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
         _checkpoint(manifest, hashes, program, found)
         _wiring(certified, found)
         names = [o.name for o in certified.model.graph.output if o.name in program.outputs]
-        draw = draws(of_program(program), None)[0][0].tensors
+        found.outputs = names
+        given = [draw.tensors for draw in draws(of_program(program), None)[0]]
+        found.failures += interface_problems(certified.model.graph, program, given)
         sizes = [t.numel() for t in program.constants.values()]
         most = max([prod(t.dims) for t in certified.model.graph.initializer] + sizes, default=0)
         require_bounded(manifest, most, str(manifest_path(model)))
-        deriver = Deriver(program, draw, manifest["index"], most)
+        deriver = Deriver(program, given[0], manifest["index"], most)
         entries = manifest["tensors"].values()
         deriver.prepare(r for entry in entries for r in entry.get("from", ()))
     except MALFORMED as error:

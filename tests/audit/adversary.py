@@ -154,7 +154,8 @@ def _node_changes(
     for a, attribute in enumerate(node.attribute):
         place = f"graph.node[{i}].attribute[{a}]"
         if attribute.type == onnx.AttributeProto.INT:
-            yield f"node {node.name}: {attribute.name}", _set(f"{place}.i", attribute.i + 1)
+            other = 1 - attribute.i if attribute.i in (0, 1) else attribute.i + 1
+            yield f"node {node.name}: {attribute.name}", _set(f"{place}.i", other)
         elif attribute.type == onnx.AttributeProto.FLOAT:
             yield f"node {node.name}: {attribute.name}", _set(f"{place}.f", attribute.f + 1e-3)
         elif attribute.type == onnx.AttributeProto.INTS:
@@ -167,9 +168,12 @@ def _node_changes(
     sources = [n.output[0] for n in graph.node[:i]] + [v.name for v in graph.input]
     for k, name in enumerate(node.input):
         pool = sorted(tensors) if name in tensors else sources
-        other = next((s for s in pool if s != name), None)
-        if other is not None:
-            yield f"node {node.name}: reads another {k}", _set(f"graph.node[{i}].input[{k}]", other)
+        source = next((s for s in pool if s != name), None)
+        if source is not None:
+            yield (
+                f"node {node.name}: reads another {k}",
+                _set(f"graph.node[{i}].input[{k}]", source),
+            )
     yield f"node {node.name}: another op", _set(f"graph.node[{i}].op_type", "Sigmoid")
     yield f"node {node.name}: another domain", _set(f"graph.node[{i}].domain", "mine")
     yield f"node {node.name}: removed", lambda m: m.graph.node.pop(i) and None

@@ -33,6 +33,26 @@ def test_a_model_beyond_the_limit_is_refused_before_work(
     assert listing(tmp_path) == {}
 
 
+def test_an_onnx_file_beyond_the_limit_is_refused_unread(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "m.onnx"
+    with model.open("wb") as file:
+        file.truncate(1 << 31)  # a hole: it takes no room
+    (tmp_path / "m.manifest.json").write_text(
+        '{"format": "igc manifest", "version": 1, "model": {}}'
+    )
+    for arguments in (
+        ["report", model],
+        ["verify", checkpoint, model],
+        ["audit", model, "--against", checkpoint],
+    ):
+        assert run([str(a) for a in arguments]) == 2
+        out, err = capsys.readouterr()
+        assert not out and err.count("\n") == 1
+        assert "2.0 GiB, ONNX files are less than 2 GiB" in err
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"), [("nan", "nan", "2 NaN"), ("inf", "inf", "2 infinite")]
 )
