@@ -205,6 +205,8 @@ def _form(node: fx.Node, relation: Relation, known: Forms) -> Form | None:
 
 def _select(node: fx.Node, relation: Select, known: Forms, shape: tuple[int, ...]) -> Form | None:
     axis = relation.axis
+    if all(known.facts.dynamic(node)):  # no axis along which to write coefficients
+        return None
     if axis is None:
         axes = [f.axis for t in relation.terms if (f := known.form.get(t.node)) is not None]
         axis = next((a for a in axes if a is not None), None)

@@ -269,6 +269,8 @@ def _visit_mixing(node: fx.Node, relation: Mixing, live: Liveness) -> None:
         columns = (
             live_inputs(relation, forms) if matrix is None else np.asarray(matrix[rows].any(axis=0))
         )
+    if not columns.any():  # a contraction of nothing does not run
+        columns = np.arange(len(columns)) == 0
     kept = (*kept[: relation.out_axis], rows, *kept[relation.out_axis + 1 :])
     live.kept[node] = kept
     live.reads(node, relation.x.node, mixed_input(relation, kept, columns, live))

@@ -29,8 +29,9 @@ LIMITS: dict[str, str] = {
         "operands have the result's shape; logical and bitwise ops do not look into constants."
     ),
     "zero scale": (
-        "A scale of exactly zero is used in batch and instance norms only; layer and group norms "
-        "read what they normalise."
+        "A scale of exactly zero is used in batch and instance norms with a known shift; layer and "
+        "group norms read what they normalise. Zero weights with a computed bias read one channel, "
+        "for its sizes."
     ),
     "causal": "Causal attention keeps all tokens: it matters which of them comes first.",
     "masked tokens": "A mask is not looked into for tokens that no query may see.",

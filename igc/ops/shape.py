@@ -97,13 +97,14 @@ def index_select(node: fx.Node, facts: Facts) -> Take | Pointwise:
 
 
 def index(node: fx.Node, facts: Facts) -> Take | Pointwise:
-    """x[..., i, ...]: one constant line of numbers, or any tables of them."""
+    """x[..., i, ...]: a constant number or line of numbers, or any tables of them."""
     x, positions = _operand(node), list(args_of(node)[1])
     given = [i for i, p in enumerate(positions) if p is not None]
     numbers, axis = facts.constant(positions[given[0]]), given[0]
-    if numbers is None or numbers.ndim != 1 or len(given) > 1 or facts.dynamic(x)[axis]:
+    if numbers is None or numbers.ndim > 1 or len(given) > 1 or facts.dynamic(x)[axis]:
         return _table(node, facts, given, [positions[i] for i in given])
-    return _take(node, facts, axis, numbers.numpy() % facts.shape(x)[axis])
+    taken = numbers.reshape(-1).numpy() % facts.shape(x)[axis]
+    return _take(node, facts, axis, taken, drops=numbers.ndim == 0)
 
 
 def _table(node: fx.Node, facts: Facts, given: list[int], tables: list[fx.Node]) -> Pointwise:

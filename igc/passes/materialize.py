@@ -88,7 +88,8 @@ class _Maker:
 
     def source(self, piece: Piece, mine: NDArray[np.bool_]) -> tuple[fx.Node, Numbers, int]:
         """A source cut like this node on the other axes, whole along the form's axis."""
-        kept = self.slicer.live.kept[piece.source][self.axis]
+        kept = self.slicer.live.kept[piece.source][self.axis].copy()
+        kept[piece.index[mine]] = True  # nothing is kept of a source that is constant
         masks = (*self.masks[: self.axis], kept, *self.masks[self.axis + 1 :])
         node = self.slicer.value(piece.source, masks)
         position = np.cumsum(kept) - 1

@@ -57,8 +57,7 @@ def _whole(rule: Relation, number: int) -> set[int]:
         keep = {at for follow, at in pairs if follow.node.name == f"x{number}"}
         follows = [rule.x, rule.weight]
     else:
-        assert isinstance(rule, Pointwise)
-        keep, follows = set(), list(rule.operands)
+        keep, follows = set(), list(rule.operands) if isinstance(rule, Pointwise) else []
     return {
         axis
         for follow in follows

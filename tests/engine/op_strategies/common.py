@@ -51,6 +51,12 @@ def per_channel(draw: Draw, width: int, kind: str = "float") -> T | C:
     return T((width,), kind) if draw(st.integers(0, 3)) == 0 else C((width,), kind)
 
 
+def bias_of(draw: Draw, width: int, weight: T | C) -> T | C | None:
+    """A bias, perhaps none; a constant where the weight may hold rows of zeros."""
+    bias = C((width,)) if weight.kind == "sparse" else per_channel(draw, width)
+    return bias if draw(st.booleans()) else None
+
+
 def spatial(draw: Draw, rank: int, least: int = 3, most: int = 6) -> Shape:
     """Height, width, ...: `rank` sizes; small where there are many."""
     most = most if rank < 3 else min(most, 4)

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from op_calls import C, Call, T
 
-from op_strategies.common import Draw, per_channel, spatial
+from op_strategies.common import Draw, bias_of, spatial
 
 
 def _weight(draw: Draw, shape: tuple[int, ...]) -> T | C:
@@ -45,7 +45,7 @@ def conv(draw: Draw, rank: int, named: bool) -> Call:
     kernel, dilation = _each(draw, rank, 1, 3), _each(draw, rank, 1, 2)
     x = T((*_batch(draw), inputs, *spatial(draw, rank, 5 if not named else 3)))
     weight = _weight(draw, (outputs, inputs // groups, *kernel))
-    bias = per_channel(draw, outputs) if draw(st.booleans()) else None
+    bias = bias_of(draw, outputs, weight)
     stride = _each(draw, rank, 1, 2)
     padding: Any = [draw(st.integers(0, k - 1)) for k in kernel]
     if named:
@@ -67,7 +67,7 @@ def conv_transpose(draw: Draw, rank: int) -> Call:
     kernel, stride = _each(draw, rank, 1, 3), _each(draw, rank, 1, 2)
     x = T((*_batch(draw), inputs, *spatial(draw, rank, 3, 4)))
     weight = _weight(draw, (inputs, outputs // groups, *kernel))
-    bias = per_channel(draw, outputs) if draw(st.booleans()) else None
+    bias = bias_of(draw, outputs, weight)
     padding = [draw(st.integers(0, (k - 1) // 2)) for k in kernel]
     more = [draw(st.integers(0, s - 1)) for s in stride]
     rest = [stride, padding, more, groups, _each(draw, rank, 1, 2)]

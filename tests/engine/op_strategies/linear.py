@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from op_calls import C, Call, T
 
-from op_strategies.common import SIZES, Draw, broadcast, per_channel, shapes
+from op_strategies.common import SIZES, Draw, bias_of, broadcast, per_channel, shapes
 
 
 def _matrix(draw: Draw, shape: tuple[int, ...]) -> T | C:
@@ -21,7 +21,7 @@ def linear(draw: Draw) -> Call:
     if draw(st.integers(0, 7)) == 0:
         return Call((T(shape), C(shape[-1:])))
     weight = _matrix(draw, (outputs, shape[-1]))
-    return Call((T(shape), weight, per_channel(draw, outputs) if draw(st.booleans()) else None))
+    return Call((T(shape), weight, bias_of(draw, outputs, weight)))
 
 
 @st.composite
@@ -60,7 +60,7 @@ def addmm(draw: Draw) -> Call:
     if how == "wide":
         bias = T((draw(st.sampled_from([1, m])), n))
     scale = {"beta": 0.5, "alpha": 2.0} if how == "scaled" else {}
-    b = _matrix(draw, (k, n)) if how == "plain" else T((k, n))
+    b = _matrix(draw, (k, n)) if how == "plain" and isinstance(bias, C) else T((k, n))
     return Call((bias, T((m, k)), b), scale)
 
 

@@ -75,7 +75,9 @@ def other(draw: Draw, name: str) -> Call:
             missing = draw(st.sampled_from([None, 0, 1]))
             if missing is not None:
                 ends[missing] = None
-        return Call((x, *ends) if base == "clamp" else (x, ends[0]))
+        both = isinstance(ends[0], C) and isinstance(ends[1], C) and base == "clamp"
+        args = (x, *ends) if base == "clamp" else (x, ends[0])
+        return Call(args, note="coefficients" if both else "")
     if name == "pow.Scalar":
         return Call((draw(st.sampled_from([0.5, 2.0, 3.0])), x))
     if "Scalar" in overload:
@@ -84,7 +86,7 @@ def other(draw: Draw, name: str) -> Call:
     if base in {"hypot", "atan2", "pow", "xlogy"} and draw(st.integers(0, 5)) == 0:
         return Call((T(shape, kind, "x"), T(shape, kind, "x")), mode)
     b = operand(draw, shape, kind)
-    note = "coefficients" if kind == "bool" and isinstance(b, C) else ""
+    note = "coefficients" if kind in {"bool", "digits"} and isinstance(b, C) else ""
     return Call(_swapped(draw, x, b), mode, note)
 
 
