@@ -12,7 +12,7 @@ import igc
 from benchmarks.foreign.catalog import CLASSES
 from igc.nn.network import GatedNetwork
 
-OPEN = 0.5  # share of gates that are open
+SCALED = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 class Head(nn.Module):
@@ -33,8 +33,9 @@ class Head(nn.Module):
 def settle(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Draws what is constant at the start (norms, layer scales, zeroed layers) anew.
 
-    The running statistics of batch norms are then those of random pictures, so that values keep
-    their size however deep the network is.
+    The weights of layers whose output moves little or far with the input are scaled, and the
+    running statistics of batch norms are those of random pictures: the outputs then depend on the
+    input however deep the network is, which a comparison of outputs needs.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     with torch.no_grad():
@@ -47,10 +48,26 @@ def settle(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             norm.reset_running_stats()
             norm.momentum = 1.0
             norm.train()
+        hooks = [m.register_forward_hook(_to_unit) for m in net.modules() if isinstance(m, SCALED)]
         net(*(torch.randn(4, *x.shape[1:]) for x in inputs))
+        for hook in hooks:
+            hook.remove()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     net.eval()
+
+
+def _to_unit(layer: Any, _: Any, output: Tensor) -> Tensor:
+    """Scales a layer's weight, and what it has just given, so that inputs move it by about 1."""
+    moved = float((output - output.mean(0)).std())
+    if 0.3 <= moved <= 3 or moved == 0:
+        return output
+    layer.weight.div_(moved)
+    if layer.bias is None:
+        return output / moved
+    convolution = isinstance(layer, nn.modules.conv._ConvNd)
+    bias = layer.bias.reshape(-1, *[1] * (layer.weight.ndim - 2)) if convolution else layer.bias
+    return (output - bias) / moved + bias
 
 
 def gated(net: nn.Module, inputs: tuple[Tensor, ...], at: str) -> GatedNetwork:

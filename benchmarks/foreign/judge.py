@@ -81,15 +81,21 @@ def _stages(entry: Entry, at: str, draws: int, onnx: bool, kept: int) -> Iterato
         with torch.no_grad():
             want, have = net(*args), made.static(*args)
         errors += [relative_error(want[task], have[task]) for task in net.tasks]
-        spread = min(float(want[task].std()) for task in net.tasks)
+        sway = min(_sway(want[task]) for task in net.tasks)
         compare_outputs(want, have, TOLERANCE, f"batch {batch}")
     repeated = minimum.repeated(made.program, made.gated)
     counts = {"held": minimum.held(made.program), "repeated": repeated}
-    yield "onnx", {"error64": max(errors), "spread": spread, **counts}
+    yield "onnx", {"error64": max(errors), "sway": sway, **counts}
     checked = _onnx(made) if onnx else {}
     yield "minimum", checked
     needed = minimum.needed(net, backbone, exact, draws) if draws else None
     yield "done", {} if needed is None else {"needed": needed}
+
+
+def _sway(output: torch.Tensor) -> float:
+    """How far an output moves from one input of the batch to the next, over its largest value."""
+    output = output.detach()
+    return float((output - output[:1]).abs().max() / output.abs().max())
 
 
 def _onnx(made: Any) -> Found:

@@ -9,6 +9,7 @@ from typing import Any
 Found = Mapping[str, Any]
 
 UNREACHED = "the run ended before its turn"
+STILL = 1e-4  # outputs that move less from input to input say little when they agree
 UNBUILT = ("start", "build")  # stages before igc sees the network
 
 
@@ -33,6 +34,8 @@ def verdict(found: Found) -> str:
     if limit and "error64" not in found:
         return f"not run: {limit} (at {stage})"
     notes = []
+    if found.get("sway", 1) < STILL:
+        notes.append(f"weakly shown: outputs move by {found['sway']:.0e} of their size")
     opaque = sorted({r["op"] for r in found["remarks"] if r["kind"] == "opaque"})
     if opaque:
         notes.append(f"opaque ops: {', '.join(opaque)}")
@@ -73,9 +76,10 @@ def markdown(results: Mapping[str, Found]) -> str:
         lines.append(f"- {count_of}: {count}")
     lines += [
         "",
-        "| network | gates at | picture | points | weights needed | held | error | igc | verdict |",
+        "| network | gates at | picture | points | weights needed | held | error | ONNX | igc "
+        "| verdict |",
+        "|---|---|---:|---:|---:|---:|---:|---|---|---|",
     ]
-    lines.append("|---|---|---:|---:|---:|---:|---:|---|---|")
     for f in rows:
         if f.get("limit") == UNREACHED:
             continue
@@ -87,6 +91,7 @@ def markdown(results: Mapping[str, Found]) -> str:
             f.get("needed", ""),
             f.get("held", ""),
             f"{f['error64']:.0e}" if "error64" in f else "",
+            "verified" if f.get("onnx") else "",
             f.get("igc", ""),
             " ".join(verdict(f).split()).replace("|", "\\|"),
         ]

@@ -47,6 +47,8 @@ GROUPS = {
         ({"route": "torch.onnx.export", "reason": "no form"}, "ONNX by torch: no form"),
         ({"error": "AssertionError: differ", "stage": "agree"}, "wrong: AssertionError: differ"),
         ({"error": "BadInput: line 3", "stage": "gate"}, "refused: BadInput: line 3 (at gate)"),
+        ({"sway": 1e-9}, "works, weakly shown: outputs move by 1e-09 of their size"),
+        ({"sway": 0.1}, "works and minimal"),
         ({"failures": ["output 'a' differs"]}, "wrong: output 'a' differs"),
         ({"error": "ImportError: no timm", "stage": "build"}, "not run: ImportError: no timm"),
         ({"error64": None, "limit": "memory", "stage": "compile"}, "not run: memory (at compile)"),
@@ -84,6 +86,15 @@ class Backbone(nn.Module):
         x = self.a(x)
         x = x + self.scale * self.norm(self.b(x))
         return self.c(x.mean((2, 3)))
+
+
+def test_outputs_depend_on_the_input_however_deep_the_network_is() -> None:
+    torch.manual_seed(0)
+    deep = nn.Sequential(*(m for _ in range(12) for m in (nn.Linear(8, 8), nn.Tanh())))
+    x = torch.randn(2, 8)
+    assert judge._sway(deep(x)) < 1e-3
+    gating.settle(deep, (x,))
+    assert judge._sway(deep(x)) > 1e-2
 
 
 def test_the_measure_finds_the_minimum_and_more_than_it() -> None:
