@@ -40,12 +40,12 @@ class GatedNode(nn.Module):
         self.branches: nn.ModuleList = like.branches if like else nn.ModuleList(makes)
         if not self.idiom:
             return
-        self.mix = Mixer(spec.mix, out, spec.tasks)
         if spec.mask == "buffer":
             for task in range(spec.tasks):
                 self.register_buffer(f"mask{task}", torch.zeros(out.width))
         else:
             self.alpha = nn.ParameterList(torch.zeros(out.width) for _ in spec.heads)
+        self.mix = Mixer(spec.mix, out, spec.tasks)
 
     @property
     def gates(self) -> list[Tensor]:

@@ -31,6 +31,14 @@ from igc.testing.units import UNITS
 
 WIDEST = 14
 ATTENTION = ("attention", "attention_by_hand", "multihead")
+# What every run of igc's own tests draws from; soaks draw from everything there is.
+CORE_KINDS = ("image", "signal", "tokens", "vector")
+BEYOND = (
+    "linearnobias", "conv3same", "conv3valid", "embed", "sub", "maximum", "split", "roll", "scale",
+    "prelu", "softmax", "rms", "positions", "classtoken", "firsttoken", "multihead", "tokenmixing",
+    "cbam", "eca", "aspp", "unshuffle", "maxpool3", "adaptive", "maxpool3d", "segment", "label",
+    "pair",
+)  # fmt: skip
 WEIGHED = ("generic",) * 4 + WEIGHTS  # half of the networks have generic weights
 
 
@@ -93,12 +101,18 @@ class Sketch:
     channels: int
     idioms: tuple[str, ...]
     loose: bool
+    wide: bool = True
     nodes: list[Node] = field(default_factory=list)
 
     @property
     def shapes(self) -> list[Shape]:
         """The shapes of all values so far."""
         return shapes_of(Spec(tuple(self.nodes), (), self.kind, self.channels))
+
+    def skips(self, name: str) -> bool:
+        """Whether the op or head is none to draw here."""
+        beyond, loose = name in BEYOND and not self.wide, name in LOOSE and not self.loose
+        return beyond or loose
 
     def pick(self, options: Sequence[str]) -> str:
         """One of the options."""
@@ -127,7 +141,7 @@ class Sketch:
         shape = self.shapes[read]
         ops = [
             name for name, unit in UNITS.items()
-            if unit.masks and shape.kind in unit.kinds and (self.loose or name not in LOOSE)
+            if unit.masks and shape.kind in unit.kinds and not self.skips(name)
         ]  # fmt: skip
         if width:
             ops = [o for o in ops if "s2" not in o and o != "tconv2"]
@@ -154,7 +168,7 @@ class Sketch:
         normed = self.add(Node("ln", (read,)))
         inner = self.number(2, 5) * 2
         q, k, v = (self.add(Node("linear", (normed,), inner, self.gate())) for _ in range(3))
-        op = self.pick(ATTENTION)
+        op = self.pick([a for a in ATTENTION if not self.skips(a)])
         attended = self.add(Node(op, (q, k, v)))
         if self.shapes[attended].width != inner:
             return attended
@@ -166,7 +180,7 @@ class Sketch:
         shapes = self.shapes
         options: dict[str, list[tuple[int, ...]]] = {}
         for name, unit in UNITS.items():
-            if unit.masks or unit.arity > 2 or (name in LOOSE and not self.loose):
+            if unit.masks or unit.arity > 2 or self.skips(name):
                 continue
             for other in range(len(shapes)) if unit.arity == 2 else (0,):
                 reads = (read, other)[: unit.arity]
@@ -195,7 +209,8 @@ class Sketch:
         """One more layer or motif, mostly on the newest value."""
         last = len(self.nodes)
         read = last if self.number(0, 3) else self.number(0, last)
-        motifs = [self.layer, self.layer, self.plain, self.plain, self.residual, self.again]
+        motifs = [self.layer, self.layer, self.plain, self.plain, self.residual]
+        motifs += [self.again] if self.wide else []
         if self.shapes[read].kind == "tokens":
             motifs += [self.attention, self.attention]
         motifs[self.number(0, len(motifs) - 1)](read)
@@ -204,9 +219,7 @@ class Sketch:
         """A head on the newest value, or on an earlier one; a pyramid reads several."""
         shapes, last = self.shapes, len(self.nodes)
         read = last if self.number(0, 3) else self.number(min(1, last), last)
-        kinds = [n for n, h in HEADS.items() if shapes[read].kind in h.kinds]
-        if not self.loose:
-            kinds.remove("label")
+        kinds = [n for n, h in HEADS.items() if shapes[read].kind in h.kinds and not self.skips(n)]
         if shapes[read].width < 3:
             kinds.remove("mlp") if "mlp" in kinds else None
         op = self.pick(kinds)
@@ -225,18 +238,20 @@ def specs(
     max_nodes: int = 6,
     max_tasks: int = 8,
     loose: bool | None = None,
+    wide: bool = True,
 ) -> Spec:
     """Specs of gated networks whose input is of one of `kinds`.
 
     `loose=False` leaves out what makes the gradient differ from the minimum (grouped convolutions,
     group norms, shared modules, constants, unknown ops, special weights); None draws either.
+    `wide=False` keeps to the most usual ops and idioms.
     """
     free = draw(st.booleans()) if loose is None else loose
-    known = [k for k in kinds if free or k != "ids"]
-    kind = draw(st.sampled_from(known))
-    every = IDIOMS + FURTHER
+    kinds = [k for k in kinds if wide or k in CORE_KINDS]
+    kind = draw(st.sampled_from([k for k in kinds if free or k != "ids"]))
+    every = IDIOMS + FURTHER * wide
     idioms = draw(st.one_of(st.sampled_from([(i,) for i in every]), st.just(every)))
-    sketch = Sketch(draw, kind, draw(st.integers(2, 5)), idioms, free)
+    sketch = Sketch(draw, kind, draw(st.integers(2, 5)), idioms, free, wide)
     sketch.layer(0)
     for _ in range(draw(st.integers(1, max_nodes))):
         sketch.grow()
@@ -249,8 +264,8 @@ def specs(
         pattern=draw(st.sampled_from(PATTERNS)),
         share=draw(st.sampled_from([0.1, 0.3, 0.5, 0.9])),
         mix=draw(st.sampled_from(MIXES)),
-        mask=draw(st.sampled_from(MASKS)),
+        mask=draw(st.sampled_from(MASKS)) if wide else "sigmoid",
         returns=draw(st.sampled_from(RETURNS)),
-        weights=draw(st.sampled_from(WEIGHED)) if free else "generic",
+        weights=draw(st.sampled_from(WEIGHED[: None if wide else -1])) if free else "generic",
         seed=draw(st.integers(0, 10_000)),
     )

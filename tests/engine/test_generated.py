@@ -6,11 +6,12 @@ Hypothesis repeat its choice. IGC_HYPOTHESIS_PROFILE=fuzz draws ten times as man
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from igc.testing import Head, Node, Spec, build, check
-from igc.testing.strategies import specs
+from igc.testing import Head, Node, Spec, build, check, strategies
 
 PER_TEST = max(50, settings().max_examples // 4)
 
@@ -20,6 +21,8 @@ generated = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+specs = partial(strategies.specs, wide=False)  # the soak (`make fuzz`) draws from more
 
 REGRESSIONS: tuple[Spec, ...] = ()
 
