@@ -1,4 +1,4 @@
-"""Random gated networks compile equal and minimal: 200 or more in every run of this file.
+"""Random gated networks compile equal and minimal: 200 or more, 20 of them without slow tests.
 
 On failure the spec is printed as source (paste it into REGRESSIONS) along with the blob that makes
 Hypothesis repeat its choice. IGC_HYPOTHESIS_PROFILE=fuzz draws ten times as many.
@@ -29,24 +29,34 @@ REGRESSIONS: tuple[Spec, ...] = ()
 NAMES = {"Spec": Spec, "Node": Node, "Head": Head}
 
 
+@settings(generated, max_examples=20)
+@given(specs(loose=False, max_nodes=2, max_tasks=3))
+def test_a_few_networks_of_every_kind(spec: Spec) -> None:
+    check(spec)
+
+
+@pytest.mark.slow
 @generated
 @given(specs(["image"], max_nodes=2, max_tasks=4))
 def test_image_networks(spec: Spec) -> None:
     check(spec)
 
 
+@pytest.mark.slow
 @generated
 @given(specs(["tokens"], max_nodes=2, max_tasks=3))
 def test_token_networks(spec: Spec) -> None:
     check(spec)
 
 
+@pytest.mark.slow
 @generated
 @given(specs(["vector", "signal"], max_nodes=3))
 def test_vector_and_signal_networks(spec: Spec) -> None:
     check(spec)
 
 
+@pytest.mark.slow
 @generated
 @given(specs(loose=False, max_nodes=2, max_tasks=4))
 def test_networks_whose_minimum_is_known(spec: Spec) -> None:
