@@ -84,7 +84,7 @@ def _told(found: Audit) -> str:
         [
             f"the certificate of {found.model} holds:",
             f"{found.moved} tensors are rows of the checkpoint, bit for bit",
-            f"{found.folded} tensors are folded from it: {found.worst_ulps:.2g} ulp at most, "
+            f"{found.folded} tensors are folded from it: {found.worst_ulps:.3g} ulp at most, "
             f"{found.allowed_ulps} are allowed",
             f"{found.literal} tensors are numbers of the graph (indices, shapes, scalars)",
             *_left_out(found),

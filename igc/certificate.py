@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -158,17 +159,21 @@ def spans(text: str) -> Iterator[tuple[int, int]]:
         yield start, stop
 
 
-def require_bounded(manifest: Mapping[str, Any], most: int, what: str) -> None:
-    """Raises `BadInput` where a list of the manifest's index holds more than `most` numbers.
+def require_bounded(certified: Certified, constants: Iterable[Tensor]) -> int:
+    """How many numbers the largest tensor of the model and of these constants holds.
 
-    `most` is what the largest tensor holds; `what` names the manifest.
+    Raises `BadInput` where a list of the manifest's index holds more.
     """
-    for at, text in enumerate(manifest["index"]):
+    sizes = [prod(t.dims) for t in certified.model.graph.initializer]
+    most = max([*sizes, *(t.numel() for t in constants)], default=0)
+    for at, text in enumerate(certified.manifest["index"]):
         held = sum(stop - start for start, stop in spans(text))
         if held > most:
             raise BadInput(
-                f"{what}: list {at} of its index holds {held} numbers, the largest tensor {most}"
+                f"the manifest: list {at} of its index holds {held} numbers, the largest tensor "
+                f"{most}"
             )
+    return most
 
 
 def literal(stated: Any, value: Tensor, index: Sequence[str]) -> Tensor:

@@ -235,3 +235,26 @@ def test_the_same_network_gives_the_same_manifest(certificate, tmp_path) -> None
     assert other.manifest.read_bytes() == certificate.manifest.read_bytes()
     assert other.onnx.read_bytes() == certificate.onnx.read_bytes()
     assert json.loads(other.manifest.read_text())["tools"]["torch"]
+
+
+@pytest.mark.parametrize("text", ["0-99999999999", "0-9999," * 50 + "1"])
+def test_a_list_longer_than_any_tensor_is_bad_input(certificate, text: str) -> None:
+    """Before anything of its size is made."""
+    certificate.change_manifest(lambda c: c["index"].append(text))
+    with pytest.raises(BadInput, match=r"list \d+ of its index holds \d+ numbers"):
+        certificate.audit()
+
+
+def test_rows_taken_again_and_again_are_not_made(certificate) -> None:
+    """Two lists within bounds, and a value of their product."""
+    name = "heads.a.fc.weight"
+
+    def tamper(content: dict[str, Any]) -> None:
+        content["index"].append(",".join(["0"] * 300))
+        at = len(content["index"]) - 1
+        content["tensors"][name]["from"] = [["take", ["tensor", name], [at, at]]]
+
+    certificate.change_manifest(tamper)
+    failures = certificate.audit().failures
+    assert f"tensor '{name}': its entry in the manifest means nothing: more rows than any tensor "\
+        "has" in failures  # fmt: skip
