@@ -8,7 +8,7 @@ MINUTES ?= 30
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all fuzz bench lint format clean
+.PHONY: help install demo test test-all test-torch fuzz bench lint format clean
 
 help: ## show this help
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='...']"
@@ -29,6 +29,9 @@ test: $(STAMP) ## run the fast tests (SLOW=1 or test-all: every test)
 
 test-all: $(STAMP) ## run every test, the slow ones too
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+
+test-torch: $(STAMP) ## the op rules and a compilation under another torch: TORCH=2.9.0
+	@.ci/torch $(TORCH)
 
 fuzz: $(STAMP) ## random gated networks for MINUTES=30; what fails is kept in tests/regressions
 	@OMP_NUM_THREADS=1 $(BIN)/python -m igc.testing.soak --minutes $(MINUTES) --jobs $(JOBS) --save tests/regressions $(ARGS)
