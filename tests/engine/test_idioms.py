@@ -82,6 +82,7 @@ def test_eight_tasks_in_a_small_network() -> None:
     check(architecture("mlp", tasks=8, idiom="where", mix="einsum", pattern="mixed", seed=8))
 
 
+@pytest.mark.slow
 def test_all_idioms_give_the_same_size() -> None:
     sizes = set()
     for idiom in IDIOMS:
