@@ -185,8 +185,9 @@ def test_changes_of_a_forged_model(certificate, read) -> None:
         certificate.change_model(change)
         certificate.forge()
         told = failures(certificate, read)
+        folded = what in ("scale", "shift", "slope") and how == "one step"  # 1 ulp is allowed
         known = name.startswith("metadata igc.outputs: ") or not name.startswith(HARMLESS)
-        if known:
+        if known and not folded:
             assert told, name
     assert len(seen) > 60
 
