@@ -152,12 +152,16 @@ def largest(values: Tensor) -> float:
 def ulps_apart(derived: Tensor, value: Tensor, dtype: torch.dtype) -> float:
     """How far a stored value is from the one derived in float64, in units of the last place.
 
-    That of the stored type or of `dtype`, the coarser: a bfloat16 network is stored in float32.
+    That of the stored type or of `dtype`, the coarser: a bfloat16 network is stored in float32. It
+    counts as at least the smallest normal number of a type with a wide range: what is below may be
+    flushed to zero.
     """
     if not value.numel():
         return 0.0
     info = max(torch.finfo(value.dtype), torch.finfo(dtype), key=lambda f: f.eps)
     exponent = torch.frexp(derived.abs().clamp_min(info.tiny)).exponent
     unit = torch.ldexp(torch.full_like(derived, info.eps), exponent - 1)
+    if info.tiny < 1e-30:
+        unit = unit.clamp_min(info.tiny)
     gap = (value.double() - derived).abs() / unit
     return float(torch.where(value.double() == derived, 0.0, gap).nan_to_num(torch.inf).max())

@@ -22,6 +22,7 @@ from igc.precise import decided
 from igc.testing import architecture, build
 from igc.testing.gating import IDIOMS, select
 from igc.testing.spec import Shape
+from igc.verifying.compare import ulps_apart
 from igc.verifying.reach import Reach, by_graph
 from igc.verifying.unread import Unread, hand_written_gates, rows, tilted
 
@@ -227,3 +228,17 @@ def test_tilting_leaves_constants_alone() -> None:
     program = igc.capture.capture(Selected().eval(), x)
     targets = [str(n.target) for n in tilted(program).graph.nodes]
     assert sum("_tilt" in t for t in targets) == 2
+
+
+def test_units_in_the_last_place() -> None:
+    derived = torch.tensor([1.0, 3.0, 0.0], dtype=torch.float64)
+    value = derived.float()
+    assert ulps_apart(derived, value, torch.float32) == 0
+    value[1] = torch.nextafter(value[1], torch.tensor(9.0))
+    assert ulps_apart(derived, value, torch.float32) == 1
+    value[1], value[2] = 3.0, 6e-42  # may be flushed to zero
+    assert ulps_apart(derived, value, torch.float32) < 1
+    value[2] = 1e-30
+    assert ulps_apart(derived, value, torch.float32) > 1e6
+    half = torch.tensor([0.0, 6e-8], dtype=torch.float16)  # nothing flushes these
+    assert ulps_apart(torch.zeros(2, dtype=torch.float64), half, torch.float16) == 1
