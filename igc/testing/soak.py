@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         deaths = 0
     finally:
         for worker in workers:
+            worker.terminate()  # it ends its own child first
+        for worker in workers:
+            worker.join(5)
             worker.kill()
     summary, faults = summarise(folder, deaths)
     (folder / "summary.txt").write_text(summary)
@@ -109,6 +112,7 @@ def _work(log: Path, regressions: Path, first: int, until: float, database: Path
     from igc.testing.hunt import Hunter
     from igc.testing.networks import architecture
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(1)
     for name in WARM:  # imports and caches that every child would make anew otherwise
         differential(architecture(name, tasks=3))
