@@ -183,15 +183,16 @@ def test_an_op_without_a_rule_is_opaque_named_and_correct() -> None:
 def test_tasks_can_be_chosen_and_keep_the_declared_order() -> None:
     net, inputs = build(architecture("plain_cnn", tasks=3, returns="dict", seed=4))
     names = list(net(*inputs))
-    static = igc.compile(net, inputs, tasks=[names[2], names[0]])
+    program = capture(net, inputs)
+    static = igc.compile(program, tasks=[names[2], names[0]])
     found = static(*inputs)
     assert list(found) == list(static.outputs) == [names[0], names[2]]
-    assert igc.verify(net, static, inputs, tasks=[names[2], names[0]]).passed
-    whole = igc.compile(net, inputs)
+    assert igc.verify(program, static, inputs, tasks=[names[2], names[0]]).passed
+    whole = igc.compile(program)
     assert sum(p.numel() for p in static.parameters()) < sum(p.numel() for p in whole.parameters())
     torch.testing.assert_close(found[names[0]], net(*inputs)[names[0]])
     with pytest.raises(BadInput, match="nonsense"):
-        igc.compile(net, inputs, tasks=["nonsense"])
+        igc.compile(program, tasks=["nonsense"])
 
 
 def test_gathers_along_the_last_axis_move_first() -> None:
