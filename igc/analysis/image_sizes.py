@@ -9,16 +9,21 @@ from igc.analysis.shapes import shapes
 from igc.graph import Program
 
 BUDGET = 2_000_000_000  # MACs per picture: a comparison makes about ten runs, half in float64
+HEAVY = 50_000_000_000  # MACs per picture, from where one set of inputs has to do
 SMALLEST = 32  # an image size below would leave deep strides a single pixel
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The image sizes of the main draws and of the one at another size; a note where cut."""
+    """The image sizes of the main draws and of the one at another size; a note where cut.
+
+    `macs` are those of one picture at the main sizes.
+    """
 
     main: dict[str, int]
     other: dict[str, int]
     note: str = ""
+    macs: int = 0
 
 
 def image_sizes(
@@ -28,15 +33,16 @@ def image_sizes(
 
     The other size is half the main one, or twice where the network takes no half, which is tried
     on meta tensors. `full` keeps the example's size as the main one; `budget` is in MACs per
-    picture. Both are empty where no image size is dynamic.
+    picture. Both sizes are empty where no image size is dynamic.
     """
     images = {k: v for k, v in program.sizes.items() if k != batch}
+    macs = cost(program).macs
     if not images:
-        return Sizes({}, {})
+        return Sizes({}, {}, macs=macs)
     taken = [images]
     while (half := _half(taken[-1])) and _runs(program, half):
         taken.append(half)
-    main, macs = 0, cost(program).macs
+    main = 0
     while not full and macs > (budget or BUDGET) and main + 1 < len(taken):
         main, macs = main + 1, macs // 4
     doubled = {k: 2 * v for k, v in taken[main].items()}
@@ -47,7 +53,7 @@ def image_sizes(
             f"run at {_text(taken[main])} and {_text(other)}, not the example's {_text(images)}, "
             "which takes long (full size: full=True, --full-size)"
         )
-    return Sizes(taken[main], other, note)
+    return Sizes(taken[main], other, note, macs)
 
 
 def _half(sizes: dict[str, int]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from igc.analysis.image_sizes import image_sizes
+from igc.analysis.image_sizes import HEAVY, image_sizes
 from igc.errors import BadInput, CheckFailed, IgcError
 from igc.graph import InputSpec, Program, execute
 
@@ -35,15 +35,13 @@ def samples(program: Program) -> list[Sample]:
     An output may be off by `MULTIPLE` times the rounding error that the program itself shows in
     its own precision against float64 (on a batch of one, which is quick), and by `FLOOR` machine
     epsilons (`FLOOR_HALF` in half precision) of its largest value in any case. Networks that take
-    any image size are run at a small one.
+    any image size are run at a small one, the largest of those that do not on one batch only.
     """
     batches = {s.dims[0] for s in program.inputs if s.dims} & set(program.sizes)
     batch = str(next(iter(batches))) if batches else None
-    images = image_sizes(program, batch, full=False, budget=BUDGET).main
-    points = [
-        {**program.sizes, **images, **dict.fromkeys(batches, n)}
-        for n in ((1, 3) if batches else (0,))
-    ]
+    at = image_sizes(program, batch, full=False, budget=BUDGET)
+    counts = (0,) if not batches else (2,) if at.macs > HEAVY else (1, 3)
+    points = [{**program.sizes, **at.main, **dict.fromkeys(batches, n)} for n in counts]
     generator = torch.Generator().manual_seed(0)
     found: list[Sample] = []
     errors: list[float] = []

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from igc.analysis.image_sizes import image_sizes
+from igc.analysis.image_sizes import HEAVY, image_sizes
 from igc.errors import BadInput
 from igc.graph import InputSpec, Program
 from igc.verifying.npz import read_npz
@@ -36,7 +36,8 @@ class Draw:
 class Signature:
     """What a network takes: its inputs, the dynamic sizes to run it at, a bound on integers.
 
-    `other`: image sizes for one more draw; `note`: what to say of the sizes.
+    `other`: image sizes for one more draw; `note`: what to say of the sizes; `heavy`: one draw has
+    to do, since the network takes no small image.
     """
 
     inputs: tuple[InputSpec, ...]
@@ -44,6 +45,7 @@ class Signature:
     limits: dict[str, int]
     other: dict[str, int] = field(default_factory=dict)
     note: str = ""
+    heavy: bool = False
 
     @property
     def batch(self) -> str | None:
@@ -61,7 +63,8 @@ def of_program(program: Program, full: bool = False) -> Signature:
     found = Signature(program.inputs, sizes, _limits(program))
     at = image_sizes(program, found.batch, full)
     main, other = ({k: v for k, v in s.items() if k in used} for s in (at.main, at.other))
-    return replace(found, sizes=sizes | main, other=other, note=at.note)
+    heavy = not full and at.macs > HEAVY
+    return replace(found, sizes=sizes | main, other=other, note=at.note, heavy=heavy)
 
 
 def _limits(program: Program) -> dict[str, int]:
@@ -83,7 +86,8 @@ def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
     """The sets of inputs to run, and notes on what could not be varied.
 
     Without `given`, always the same ones: standard normal at batch 2, of large scale at batch 1,
-    and standard normal at half the image size, or twice, where the network takes another one.
+    and standard normal at half the image size, or twice, where the network takes another one; the
+    first alone for a network that takes long and no smaller image.
     With `given`: those arrays, and their first row alone (or twice) as a second batch size.
     """
     if given is not None:
@@ -92,10 +96,18 @@ def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
     notes = [signature.note] if signature.note else []
     if batch is None:
         notes.append("the batch size is fixed, so a second one was not run")
+    if signature.heavy:
+        notes.append(
+            "run on one set of inputs, as the network takes long at the only image size it takes "
+            "(all of them: full=True, --full-size)"
+        )
     plain = dict(signature.sizes) | ({batch: 2} if batch is not None else {})
     single = plain | ({batch: 1} if batch is not None else {})
     wide = next((LARGE[s.dtype] for s in signature.inputs if s.dtype in LARGE), LARGE_DEFAULT)
-    found = [_random(signature, plain, 1.0, 0), _random(signature, single, wide, 1)]
+    found = [_random(signature, plain, 1.0, 0)]
+    if signature.heavy:
+        return found, notes
+    found.append(_random(signature, single, wide, 1))
     doubled = {k: 2 * v for k, v in single.items() if k != batch}
     images = signature.other or doubled  # capture has checked that the network takes twice
     if images:

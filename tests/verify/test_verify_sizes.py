@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -72,3 +74,27 @@ def test_the_last_size_that_runs_is_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     batch = next(k for k, v in made.sizes.items() if v == 2)
     found = sizes.image_sizes(made, batch, full=False)
     assert (images(found.main), images(found.other)) == ({36}, {72})
+
+
+class Fixed(nn.Module):
+    """Takes one image size only, as a vision transformer with a position table does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 3, 32, 32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = (x + self.table).mean(1)
+        return y
+
+
+def test_heavy_networks_of_one_size_are_run_on_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = capture(Fixed().eval(), (torch.randn(2, 3, 32, 32),))
+    monkeypatch.setattr("igc.verifying.inputs.HEAVY", -1)
+    check = verify(made, made)
+    assert {leg.inputs for leg in check.outputs["output"].legs} == {"random 2x3x32x32"}
+    assert any("one set of inputs" in n for n in check.notes)
+    wrong = replace(made, constants={k: v + 1e-3 for k, v in made.constants.items()})
+    assert not verify(made, wrong).passed
+    whole = verify(made, made, full=True)
+    assert len({leg.inputs for leg in whole.outputs["output"].legs}) == 2
