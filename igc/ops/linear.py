@@ -1,4 +1,4 @@
-"""Contractions of matrices: linear, mm, addmm, bmm, matmul."""
+"""Contractions of matrices: linear, mm, addmm, bmm, matmul; embedding, a product with one row."""
 
 from __future__ import annotations
 
@@ -75,10 +75,26 @@ def addmm(node: fx.Node, facts: Facts) -> Mixing | Pointwise:
     return _product(node, a, b, bias, facts)
 
 
+def embedding(node: fx.Node, facts: Facts) -> Pointwise:
+    """embedding(weight [N, W], ids [...]): every row of the table may be looked up."""
+    weight, ids = args_of(node)[:2]
+    assert isinstance(weight, fx.Node) and isinstance(ids, fx.Node)
+    last = len(facts.shape(ids))
+    operands = (Follow(weight, (None, last)), Follow(ids, tuple(range(last))))
+    table = facts.constant(weight)
+    if table is None or not len(table):
+        return Pointwise(operands)
+    first = table[0].double()
+    same = (table == table[0]).all(0)  # a column that is the same in all rows
+    values = first.where(same, 0.0).numpy()
+    return Pointwise(operands, known=(last, same.numpy(), values))
+
+
 RULES: dict[str, Rule] = {
     "aten.linear.default": linear,
     "aten.mm.default": matmul,
     "aten.bmm.default": matmul,
     "aten.matmul.default": matmul,
     "aten.addmm.default": addmm,
+    "aten.embedding.default": embedding,
 }

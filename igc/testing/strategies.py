@@ -248,7 +248,7 @@ def specs(
     """
     free = draw(st.booleans()) if loose is None else loose
     kinds = [k for k in kinds if wide or k in CORE_KINDS]
-    kind = draw(st.sampled_from([k for k in kinds if free or k != "ids"]))
+    kind = draw(st.sampled_from(kinds))
     every = IDIOMS + FURTHER * wide
     idioms = draw(st.one_of(st.sampled_from([(i,) for i in every]), st.just(every)))
     sketch = Sketch(draw, kind, draw(st.integers(2, 5)), idioms, free, wide)

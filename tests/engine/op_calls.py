@@ -99,6 +99,7 @@ def draw(spec: T | C, generator: torch.Generator, spread: float = 1.0) -> Tensor
         "unit": lambda: torch.sigmoid(x) * 0.9 + 0.05,
         "digits": lambda: (x * 2).round().clamp(-3, 3),
         "bool": lambda: x > 0,
+        "ids": lambda: (x.abs() * 2).long().clamp(max=2),
         "mask": lambda: (x > 0).double(),
         "sparse": lambda: torch.where(other > 0.3, 0.0, x),
     }[spec.kind]()
@@ -162,7 +163,7 @@ def program_of(setting: Setting) -> Program:
     operands: list[fx.Node] = []
     raw: list[fx.Node] = []
     for i, t in enumerate(setting.call.inputs):
-        dtype = torch.bool if t.kind == "bool" else torch.float64
+        dtype = {"bool": torch.bool, "ids": torch.int64}.get(t.kind, torch.float64)
         specs.append(InputSpec(f"x{i}", setting.dims(t), dtype))
         raw.append(graph.placeholder(f"x{i}"))
     for i, t in enumerate(setting.call.inputs):

@@ -64,10 +64,18 @@ def addmm(draw: Draw) -> Call:
     return Call((bias, T((m, k)), b), scale)
 
 
+@st.composite
+def embedding(draw: Draw) -> Call:
+    """Rows of a table, constant or not, with columns of zeros or not, by whole numbers."""
+    shape, width = draw(shapes(1, 3)), draw(SIZES)
+    return Call((_matrix(draw, (3, width)), T(shape, "ids")))
+
+
 CALLS: dict[str, st.SearchStrategy[Call]] = {
     "aten.linear.default": linear(),
     "aten.mm.default": mm(False),
     "aten.bmm.default": mm(True),
     "aten.matmul.default": matmul(),
     "aten.addmm.default": addmm(),
+    "aten.embedding.default": embedding(),
 }
