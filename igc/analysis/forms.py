@@ -21,7 +21,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import fx
 
@@ -31,6 +30,7 @@ from igc.ops import Facts
 from igc.ops.relations import Concat, Index, Relation, Select, Take
 
 Values = NDArray[np.float64]
+ROUNDING = 8 * float(np.finfo(np.float64).eps)
 MAX_TERMS = 96  # a form longer than this is cheaper to compute as written
 
 
@@ -213,10 +213,9 @@ def _select(node: fx.Node, relation: Select, known: Forms, shape: tuple[int, ...
     size = 1 if axis is None else shape[axis]
     shift = np.array(np.broadcast_to(relation.shift, (size,)))
     total = Form(axis, (), shift, np.zeros(size, dtype=np.int64))
-    tolerance = 8 * torch.finfo(known.facts.program.dtype).eps
     for term in relation.terms:
         by = np.array(np.broadcast_to(term.coefficient, (size,)))
-        total = _sum(total, known.read(term.node, axis, size).scaled(by), tolerance)
+        total = _sum(total, known.read(term.node, axis, size).scaled(by), ROUNDING)
         if len(total.pieces) > MAX_TERMS:
             return None
     return _finish(total, known, moves=False)
@@ -240,8 +239,9 @@ def _concat(node: fx.Node, relation: Concat, known: Forms, shape: tuple[int, ...
 def _sum(a: Form, b: Form, tolerance: float) -> Form:
     """a + b; equal terms are joined, and coefficients that join to 1 +- rounding become 1.
 
-    The tolerance is a few roundings of the program's dtype: the sum of a softmax is 1 only up to
-    those. It never turns anything into zero.
+    The tolerance is a few roundings in float64, in which constants are folded: the sum of a softmax
+    is 1 only up to those. Coefficients that the network stores in float32 add up to 1.0000001, say;
+    that is what it computes, so it stays. Nothing is ever turned into zero.
     """
     pieces = list(a.pieces)
     for piece in b.pieces:
