@@ -18,7 +18,7 @@ from igc.analysis.demand import demand
 from igc.analysis.layers import layers, owner
 from igc.analysis.lifetimes import Lifetimes
 from igc.analysis.routes import routes_of
-from igc.analysis.shapes import Value, shapes
+from igc.analysis.shapes import Value, shapes, single
 from igc.cost import op_macs
 from igc.graph import Program, cast_dtype
 from igc.ops.facts import Facts
@@ -155,12 +155,6 @@ def cost(program: Program) -> Cost:
         constants=_constants(program, layer, needed),
         peak_bytes=Lifetimes.of(program, facts).peak(list(program.graph.nodes)),
     )
-
-
-def single(program: Program) -> dict[str, int]:
-    """The example's dynamic sizes, with a batch of 1 where the batch is dynamic."""
-    batches = {spec.dims[0] for spec in program.inputs if spec.dims}
-    return {k: 1 if k in batches else v for k, v in program.sizes.items()}
 
 
 def reaches(program: Program) -> dict[fx.Node, Tasks]:

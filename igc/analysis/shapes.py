@@ -53,3 +53,9 @@ def other_sizes(program: Program) -> dict[str, int]:
     return {
         k: v * (2 + i) if v >= 8 else v + 3 + i for i, (k, v) in enumerate(program.sizes.items())
     }
+
+
+def single(program: Program) -> dict[str, int]:
+    """The example's dynamic sizes, with a batch of 1 where the batch is dynamic."""
+    batches = {spec.dims[0] for spec in program.inputs if spec.dims}
+    return {k: 1 if k in batches else v for k, v in program.sizes.items()}

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from igc.analysis.cost import single
 from igc.analysis.lifetimes import Lifetimes
-from igc.analysis.shapes import shapes
+from igc.analysis.shapes import shapes, single
 from igc.graph import Program, copy_node
 from igc.passes.record import Record
 

@@ -161,3 +161,24 @@ def test_the_limit_on_sizes_is_what_fixes_them(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("igc.symbols.LIMIT", 5)
     assert list(capture(net, x).sizes) == ["batch"]
     assert ShapeEnv.evaluate_expr is before
+
+
+class HalvedThenNormed(nn.Module):
+    """At batch 2 and height 6, half the height is the batch: torch takes one for the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv3d(3, 4, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(x)
+        z: Tensor = nn.functional.layer_norm(y.movedim(1, -1), (4,)).movedim(-1, 1)
+        return z.reshape(y.shape) + y.flip(2)
+
+
+def test_a_size_that_happens_to_be_the_batch_is_told_from_it() -> None:
+    net = HalvedThenNormed().eval()
+    program = capture(net, (torch.randn(2, 3, 6, 6, 6),))
+    for shape in ((1, 3, 6, 6, 6), (3, 3, 8, 10, 12), (5, 3, 11, 11, 11)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(execute(program, (x,))[0], net(x))

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 
 import igc
-from igc.analysis.cost import single
 from igc.analysis.lifetimes import Lifetimes
-from igc.analysis.shapes import shapes
+from igc.analysis.shapes import shapes, single
 from igc.capture import capture
 from igc.compile import compilation
 from igc.graph import Program, execute
