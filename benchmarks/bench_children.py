@@ -61,7 +61,7 @@ def run(command: Sequence[str]) -> Child:
         return Child(output.read(), seconds, cpu, usage.ru_maxrss * unit)
 
 
-def step(name: str, folder: Path, **options: Any) -> dict[str, Any]:
+def step(name: str, folder: Path, /, **options: Any) -> dict[str, Any]:
     """What a step of `benchmarks.bench_steps` found, and under "process" what it used."""
     child = run(["benchmarks.bench_steps", name, str(folder), json.dumps(options)])
     found: dict[str, Any] = json.loads(child.output.splitlines()[-1])

@@ -131,7 +131,9 @@ def _papers(papers: Sequence[Results]) -> list[str]:
          f"{p['capture']:.0f}", f"{p['seconds']:.0f}",
          f"{p['cpu_seconds']:.0f}", f"{p['peak'] / 2**20:.0f}", f"{p['times']:.1f}"]
         for p in papers
+        if "failed" not in p
     ]  # fmt: skip
+    rows += [[p["name"], "**failed**", *[""] * 9] for p in papers if "failed" in p]
     text = (
         "`igc compile` as a whole: passes, ONNX, both verifications, report. *Capture*: CPU "
         "seconds of building the network and `igc.save`, most of them `torch.export`. Random "

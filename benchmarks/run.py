@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ NETWORKS: dict[str, Json] = {
 QUICK = ("demo", "resnet18-layer-30")
 #: The papers' networks at full size (`benchmarks.bench_papers`): compiled, not timed.
 PAPERS = (
-    "resnet50-aspp-3", "resnet18-aspp-5", "hrnet18-3", "dpt-base-3", "mobilenetv2-aspp-2",
+    "mobilenetv2-aspp-2", "resnet18-aspp-5", "resnet50-aspp-3", "hrnet18-3", "dpt-base-3",
 )  # fmt: skip
 #: In papers.json: the papers' networks, and compile time against the size of a network.
 COMPILED = (*PAPERS, "scaling")
@@ -155,9 +156,13 @@ def baseline(folder: Path) -> dict[str, float]:
 def paper(name: str, folder: Path, empty: Json) -> Json:
     """`igc compile`, its verifications included, on one network of a paper."""
     say(f"{name}: save")
-    saved = step("paper", folder, name=name)
-    say(f"{name}: igc compile")
-    used = igc_compile(folder)
+    try:
+        saved = step("paper", folder, name=name)
+        say(f"{name}: igc compile")
+        used = igc_compile(folder)
+    except Failed as error:  # the rest of a long run is worth having
+        say(f"{name}: failed: {error}")
+        return {"name": name, "failed": str(error)}
     found = {key: saved[key] for key in ("size", "tasks", "gates", "model")}
     times = (used["peak"] - empty["command"]) / saved["model"]
     found["capture"] = saved["process"]["cpu_seconds"]
@@ -183,8 +188,13 @@ def machine() -> Json:
     }
 
 
-def collect(names: list[str], rounds: int, compiles: int | None, quick: bool) -> Json:
-    """Every figure of the named networks, and of "scaling" where it is named."""
+def collect(
+    names: list[str], rounds: int, compiles: int | None, quick: bool, save: Callable[[Json], None]
+) -> Json:
+    """Every figure of the named networks, and of "scaling" where it is named.
+
+    `save` gets what there is after each of them, so that a run that is stopped leaves the rest.
+    """
     began = time.perf_counter()
     results: Json = {
         "schema": 1,
@@ -199,22 +209,20 @@ def collect(names: list[str], rounds: int, compiles: int | None, quick: bool) ->
         if names != ["scaling"]:
             results["baseline"] = baseline(top)
         for name in names:
-            if name == "scaling":
-                results["scaling"] = scaling(top, quick, say)
-                continue
             folder = top / name
             folder.mkdir()
-            if name in PAPERS:
+            if name == "scaling":
+                results["scaling"] = scaling(folder, quick, say)
+            elif name in PAPERS:
                 results["papers"].append(paper(name, folder, results["baseline"]))
-                shutil.rmtree(folder)
-                continue
-            spec = {"name": name, **{**NETWORKS, "tiny": TINY}[name]}
-            often = compiles or (1 if quick else COMPILES.get(spec["family"], 1))
-            found = measure(name, spec, rounds, often, folder, results["baseline"])
-            results["networks"].append(found)
-            for file in folder.iterdir():
-                file.unlink()
-    results["settings"]["seconds"] = time.perf_counter() - began
+            else:
+                spec = {"name": name, **{**NETWORKS, "tiny": TINY}[name]}
+                often = compiles or (1 if quick else COMPILES.get(spec["family"], 1))
+                found = measure(name, spec, rounds, often, folder, results["baseline"])
+                results["networks"].append(found)
+            shutil.rmtree(folder)
+            results["settings"]["seconds"] = time.perf_counter() - began
+            save(results)
     return results
 
 
@@ -252,22 +260,28 @@ def main(argv: list[str] | None = None) -> int:
     }
     options.out.mkdir(parents=True, exist_ok=True)
     wrong: list[str] = []
+    failed: list[str] = []
     for file, own in files.items():
         if not own:
             continue
+
+        def save(results: Json, path: Path = options.out / file) -> None:
+            path.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+            path.with_suffix(".md").write_text(markdown(results))
+
         try:
-            results = collect(own, rounds, options.compiles, options.quick)
+            results = collect(own, rounds, options.compiles, options.quick, save)
         except Failed as error:
             print(f"bench: failed: {error}", file=sys.stderr)
             return 1
-        text = markdown(results)
-        (options.out / f"{file}.json").write_text(json.dumps(results, indent=1) + "\n")
-        (options.out / f"{file}.md").write_text(text)
-        print(text)
+        print(markdown(results))
         wrong += [net["name"] for net in results["networks"] if not net["verified"]]
+        failed += [paper["name"] for paper in results["papers"] if "failed" in paper]
     if wrong:
         print(f"bench: gated and compiled differ: {', '.join(wrong)}", file=sys.stderr)
-    return 1 if wrong else 0
+    if failed:
+        print(f"bench: not compiled: {', '.join(failed)}", file=sys.stderr)
+    return 1 if wrong or failed else 0
 
 
 if __name__ == "__main__":

@@ -30,6 +30,25 @@ settings.load_profile(os.environ.get("IGC_HYPOTHESIS_PROFILE", "dev"))
 torch.set_num_threads(1)
 
 
+class _FailuresAtOnce:
+    """Names what failed when it fails: a run that is stopped prints no summary."""
+
+    def __init__(self, reporter) -> None:
+        self.reporter = reporter
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.failed:
+            last = report.longreprtext.splitlines()[-1:]
+            self.reporter.write_line(f"\nFAILED {report.nodeid} ({report.when}) {''.join(last)}")
+
+
+@pytest.hookimpl(trylast=True)  # after the reporter is there
+def pytest_configure(config) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(_FailuresAtOnce(reporter))
+
+
 @pytest.fixture
 def seed() -> int:
     """The seed of this run: 0, or IGC_SEED."""

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from benchmarks.bench_children import Failed
 from benchmarks.bench_scaling import fit
 from benchmarks.bench_timing import interleaved, ratio, spread
 from benchmarks.run import FILES, main, memory
@@ -50,6 +51,30 @@ def test_a_run_fills_every_table(tmp_path, capsys):
     assert "## Scaling" in other
     rows = [line for line in text.splitlines() if line.startswith("| tiny |")]
     assert len(rows) == 5 + 4 + 4 + 1 + 1 + 1
+
+
+def test_a_network_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch, capsys):
+    def step(name, folder, /, **options):
+        if options.get("name") == "hrnet18-3":
+            raise Failed("out of memory")
+        return {"size": (8, 8), "tasks": 2, "gates": 4, "model": 2**20,
+                "process": {"cpu_seconds": 1.0}}  # fmt: skip
+
+    def compiled(folder):
+        (folder / "command.onnx").write_bytes(b"onnx")
+        return {"seconds": 1.0, "cpu_seconds": 1.0, "peak": 2**21}
+
+    monkeypatch.setattr("benchmarks.run.step", step)
+    monkeypatch.setattr("benchmarks.run.igc_compile", compiled)
+    monkeypatch.setattr("benchmarks.run.baseline", lambda folder: {"command": 0})
+
+    code = main(["--only", "hrnet18-3", "--only", "mobilenetv2-aspp-2", "--out", str(tmp_path)])
+
+    assert code == 1
+    assert "bench: not compiled: hrnet18-3" in capsys.readouterr().err
+    text = (tmp_path / "papers.md").read_text()
+    assert "| hrnet18-3 | **failed** |" in text
+    assert "| mobilenetv2-aspp-2 | 2 | 4 | 8x8 |" in text
 
 
 def test_rounds_interleave_and_rotate():
