@@ -32,6 +32,11 @@ ASSERTIONS = frozenset({
     "aten.sym_constrain_range.default", "aten.sym_constrain_range_for_size.default",
     "aten._assert_async.msg",
 })  # fmt: skip
+# A view depends on strides, which slicing changes; a reshape does not.
+AS_RESHAPE = {
+    aten.view.default: aten.reshape.default,
+    aten._unsafe_view.default: aten.reshape.default,
+}
 
 
 def normalize(program: Program) -> Program:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from tiny import Tiny
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -18,23 +19,7 @@ import igc
 from igc.capture import capture
 from igc.serialize import to_data
 
-
-class Tiny(nn.Module):
-    """The smallest gated network there is: two features, one constant mask."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.own = nn.Linear(4, 3)
-        self.shared = nn.Linear(4, 3)
-        self.alpha = nn.Parameter(torch.tensor([1.0, -1.0, 0.0]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate = (torch.sigmoid(self.alpha) > 0.5).to(x.dtype)
-        return gate * self.own(x) + (1 - gate) * self.shared(x)
-
-    @property
-    def gates(self) -> dict[str, dict[str, nn.Module]]:
-        return {"first": {"seg": self}}
+Saved = tuple[nn.Module, tuple[Tensor, ...], Path]
 
 
 class Idioms(nn.Module):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import functools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_nets import CASES, Idioms, Tiny, made, same, tiny_file
+from checkpoint_nets import CASES, Idioms, Saved, Tiny, made, same, tiny_file
 from torch import nn
 
 import igc
@@ -21,23 +20,6 @@ from igc.graph import execute
 from igc.network import GatedGraph
 from igc.serialize import to_data
 from igc.testing import ARCHITECTURES, architecture, build
-
-Saved = tuple[nn.Module, tuple[torch.Tensor, ...], Path]
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
-    """Networks of `CASES` with a file each, made once: saved("tiny") -> net, inputs, path."""
-    folder = tmp_path_factory.mktemp("saved")
-
-    @functools.cache
-    def make(case: str) -> Saved:
-        torch.manual_seed(0)
-        net, inputs = made(case)
-        igc.save(net, folder / f"{case}.pt", inputs)
-        return net, inputs, folder / f"{case}.pt"
-
-    return make
 
 
 @pytest.mark.parametrize("case", CASES)

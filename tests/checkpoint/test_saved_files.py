@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import subprocess
 import sys
 import textwrap
@@ -12,30 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_nets import CASES, Tiny, made, tiny_file
-from torch import nn
+from checkpoint_nets import CASES, Saved, Tiny, tiny_file
 from torch.utils._pytree import tree_leaves
 
 import igc
 from igc.checkpoint import check_finite, is_igc_file, load_program, save_program
 from igc.errors import BadCheckpoint, BadInput
-
-Saved = tuple[nn.Module, tuple[torch.Tensor, ...], Path]
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
-    """Networks of `CASES` with a file each, made once: saved("tiny") -> net, inputs, path."""
-    folder = tmp_path_factory.mktemp("saved")
-
-    @functools.cache
-    def make(case: str) -> Saved:
-        torch.manual_seed(0)
-        net, inputs = made(case)
-        igc.save(net, folder / f"{case}.pt", inputs)
-        return net, inputs, folder / f"{case}.pt"
-
-    return make
 
 
 def test_the_same_network_gives_the_same_bytes(
@@ -62,7 +43,7 @@ def test_other_hash_seeds_give_the_same_bytes(tmp_path: Path) -> None:
         textwrap.dedent(
             f"""
             import sys, torch
-            sys.path.insert(0, {str(Path(__file__).parent)!r})
+            sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]}
             from checkpoint_nets import made
             import igc
             torch.manual_seed(0)

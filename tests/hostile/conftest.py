@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile_nets import Tiny
+from tiny import Tiny
 
 import igc
 

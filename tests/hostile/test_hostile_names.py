@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hostile_nets import Tiny
+from tiny import Tiny
 
 import igc
 from igc_cli.main import run

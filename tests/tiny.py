@@ -1,4 +1,4 @@
-"""The network that hostile files are made from."""
+"""The smallest gated network: what checkpoint tests save and hostile files are made from."""
 
 from __future__ import annotations
 
