@@ -17,8 +17,9 @@ from igc.errors import BadInput, IgcError
 from igc.exported import program_of
 from igc.functional import functionalized
 from igc.graph import Program
-from igc.normalize import AS_RESHAPE, ASSERTIONS, REWRITES
+from igc.normalize import AS_RESHAPE, ASSERTIONS
 from igc.ops import TABLE
+from igc.rewrites import REWRITES
 from igc.symbols import bounded_symbols
 
 Example = Tensor | Sequence[Tensor]

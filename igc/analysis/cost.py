@@ -19,7 +19,7 @@ from igc.analysis.layers import layers, owner
 from igc.analysis.lifetimes import Lifetimes
 from igc.analysis.routes import routes_of
 from igc.analysis.shapes import Value, shapes, single
-from igc.cost import op_macs
+from igc.macs import op_macs
 from igc.graph import Program, cast_dtype
 from igc.ops.facts import Facts
 

@@ -1,4 +1,4 @@
-"""MACs of ONNX ops from shapes: the same conventions as `igc.cost` has for ATen ops."""
+"""MACs of ONNX ops from shapes: the same conventions as `igc.macs` has for ATen ops."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def _attention(inputs: Shapes, _: Shapes, attributes: Attributes) -> int:
 
 
 def _einsum(inputs: Shapes, _: Shapes, attributes: Attributes) -> int:
-    """Contracted two at a time from left to right, as `igc.cost` counts it."""
+    """Contracted two at a time from left to right, as `igc.macs` counts it."""
     from torch import empty, ops
 
-    from igc.cost import op_macs
+    from igc.macs import op_macs
 
     equation = attributes["equation"].decode()
     tensors = [empty(shape, device="meta") for shape in inputs]

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from igc.cost import COUNTED_OPS, ZERO_OPS, Cost, MacCounter, base_name, count, is_free, op_macs
+from igc.cost import Cost, MacCounter, count
+from igc.macs import COUNTED_OPS, ZERO_OPS, base_name, is_free, op_macs
 
 aten = torch.ops.aten
 

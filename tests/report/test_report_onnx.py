@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
-from igc.cost import op_macs
 from igc.errors import BadInput
+from igc.macs import op_macs
 from igc.report import report
 from igc.report.onnx_cost import onnx_cost
 

@@ -1,0 +1,221 @@
+"""Node by node: operations with several outputs or several spellings, as those that have rules."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+
+from igc.analysis.shapes import Value
+from igc.graph import args_of, copy_node, mapped
+from igc.scatters import SCATTERS
+
+aten = torch.ops.aten
+
+Env = dict[fx.Node, Any]
+Rewrite = Callable[[fx.Graph, fx.Node, Env, dict[fx.Node, Value]], Any]
+
+IDENTITY = frozenset({
+    aten.clone.default, aten.detach.default, aten.alias.default, aten.contiguous.default,
+    aten.lift_fresh_copy.default, aten.lift_fresh.default, aten.detach_.default,
+    aten.positive.default, aten.resolve_conj.default, aten.resolve_neg.default,
+})  # fmt: skip
+
+
+def call(graph: fx.Graph, like: fx.Node, target: Any, *args: Any) -> fx.Node:
+    """A new call in `graph` that carries the layer of `like`."""
+    node = graph.call_function(target, args)
+    node.meta = dict(like.meta)
+    return node
+
+
+def _identity(_: fx.Graph, node: fx.Node, env: Env, __: dict[fx.Node, Value]) -> Any:
+    return env[args_of(node)[0]]
+
+
+def _dropout(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
+    if bool(args_of(node)[2]):
+        return copy_node(graph, node, env.__getitem__)
+    return env[args_of(node)[0]]
+
+
+def _cast(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    operand = args_of(node)[0]
+    assert isinstance(operand, fx.Node)
+    if facts[node].dtype == facts[operand].dtype:
+        return env[operand]
+    new = graph.call_function(aten._to_copy.default, (env[operand],), {"dtype": facts[node].dtype})
+    new.meta = dict(node.meta)
+    return new
+
+
+def _batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
+    x, weight, bias, mean, var, momentum, eps = (
+        env[a] if isinstance(a, fx.Node) else a for a in node.args
+    )
+    return [call(graph, node, aten.batch_norm.default, x, weight, bias, mean, var,
+                 False, momentum, eps, False)]  # fmt: skip
+
+
+def _getitem(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
+    source = env[args_of(node)[0]]
+    if isinstance(source, list):
+        return source[args_of(node)[1]]
+    return copy_node(graph, node, env.__getitem__)
+
+
+def _pieces(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    operand = args_of(node)[0]
+    assert isinstance(operand, fx.Node)
+    axis = _axis(node, 2, facts[operand].dims)
+    start, pieces = 0, []
+    for piece in facts[node].many:
+        end = start + piece.dims[axis]
+        pieces.append(call(graph, node, aten.slice.Tensor, env[operand], axis, start, end, 1))
+        start = end
+    return pieces
+
+
+def _axis(node: fx.Node, position: int, shape: tuple[int, ...]) -> int:
+    axis = args_of(node)[position] if len(node.args) > position else node.kwargs.get("dim", 0)
+    assert isinstance(axis, int)
+    return axis % len(shape)
+
+
+def _unbind(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    operand = args_of(node)[0]
+    assert isinstance(operand, fx.Node)
+    axis = _axis(node, 1, facts[operand].dims)
+    return [
+        call(graph, node, aten.select.int, env[operand], axis, i)
+        for i in range(facts[operand].dims[axis])
+    ]
+
+
+def _stack(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    axis = _axis(node, 1, facts[node].dims)
+    parts = [call(graph, node, aten.unsqueeze.default, env[p], axis) for p in args_of(node)[0]]
+    return call(graph, node, aten.cat.default, parts, axis)
+
+
+def _transpose(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    operand = args_of(node)[0]
+    assert isinstance(operand, fx.Node)
+    rank = len(facts[operand].dims)
+    order = list(range(rank))
+    if len(node.args) > 2 and rank:
+        a, b = int(args_of(node)[1]) % rank, int(args_of(node)[2]) % rank
+        order[a], order[b] = order[b], order[a]
+    elif rank == 2:
+        order = [1, 0]
+    if order == list(range(rank)):
+        return env[operand]
+    return call(graph, node, aten.permute.default, env[operand], order)
+
+
+def _flatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """A reshape: axes outside the merged ones keep their sizes, the merged one is -1."""
+    operand = args_of(node)[0]
+    assert isinstance(operand, fx.Node)
+    rank = len(facts[operand].dims)
+    start = int(args_of(node)[1]) % rank if len(node.args) > 1 else 0
+    end = int(args_of(node)[2]) % rank if len(node.args) > 2 else rank - 1
+    if rank == 0 or start == end:
+        return env[operand]
+    keep = [*range(start), *range(end + 1, rank)]
+    sizes = {a: call(graph, node, aten.sym_size.int, env[operand], a) for a in keep}
+    before = [sizes[a] for a in keep if a < start]
+    after = [sizes[a] for a in keep if a > end]
+    return call(graph, node, aten.reshape.default, env[operand], [*before, -1, *after])
+
+
+def _unflatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    operand = args_of(node)[0]
+    assert isinstance(operand, fx.Node)
+    rank = len(facts[operand].dims)
+    axis = int(args_of(node)[1]) % rank
+    sizes = mapped(list(args_of(node)[2]), env.__getitem__)
+    whole = [call(graph, node, aten.sym_size.int, env[operand], a) for a in range(rank)]
+    new = [*whole[:axis], *sizes, *whole[axis + 1 :]]
+    return call(graph, node, aten.reshape.default, env[operand], new)
+
+
+def _squeeze(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """A squeeze names the axes that go: slicing to one channel must not make it take more."""
+    operand = args_of(node)[0]
+    assert isinstance(operand, fx.Node)
+    shape = facts[operand].dims
+    given = args_of(node)[1] if len(node.args) > 1 else range(len(shape))
+    axes = [given] if isinstance(given, int) else list(given)
+    gone = sorted({int(a) % max(len(shape), 1) for a in axes if shape and shape[int(a)] == 1})
+    if not gone:
+        return env[operand]
+    return call(graph, node, aten.squeeze.dims, env[operand], gone)
+
+
+def _roll(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """Rolls of several axes, one after the other."""
+    x, shifts = args_of(node)[:2]
+    axes = args_of(node)[2] if len(args_of(node)) > 2 else []
+    if len(axes) != len(shifts):
+        return copy_node(graph, node, env.__getitem__)
+    result = env[x]
+    for shift, axis in zip(shifts, axes, strict=True):
+        shift = env[shift] if isinstance(shift, fx.Node) else shift
+        result = call(graph, node, aten.roll.default, result, [shift], [axis])
+    return result
+
+
+def _flip(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """Flips of several axes, one after the other."""
+    x, axes = args_of(node)
+    result = env[x]
+    for axis in axes:
+        result = call(graph, node, aten.flip.default, result, [axis])
+    return result
+
+
+def _glu(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """glu(x) = first half * sigmoid(second half)."""
+    x = args_of(node)[0]
+    shape = facts[x].dims
+    axis = int(args_of(node)[1] if len(args_of(node)) > 1 else -1) % len(shape)
+    half = shape[axis] // 2
+    first = call(graph, node, aten.slice.Tensor, env[x], axis, 0, half, 1)
+    second = call(graph, node, aten.slice.Tensor, env[x], axis, half, 2 * half, 1)
+    return call(
+        graph, node, aten.mul.Tensor, first, call(graph, node, aten.sigmoid.default, second)
+    )
+
+
+REWRITES: dict[Any, Rewrite] = {
+    **dict.fromkeys(IDENTITY, _identity),
+    aten.dropout.default: _dropout,
+    aten.feature_dropout.default: _dropout,
+    aten.alpha_dropout.default: _dropout,
+    aten.feature_alpha_dropout.default: _dropout,
+    aten._to_copy.default: _cast,
+    aten.to.dtype: _cast,
+    aten._native_batch_norm_legit_no_training.default: _batch_norm,
+    operator.getitem: _getitem,
+    aten.roll.default: _roll,
+    aten.flip.default: _flip,
+    aten.glu.default: _glu,
+    aten.split.Tensor: _pieces,
+    aten.split_with_sizes.default: _pieces,
+    aten.chunk.default: _pieces,
+    aten.tensor_split.sections: _pieces,
+    aten.unbind.int: _unbind,
+    aten.stack.default: _stack,
+    aten.transpose.int: _transpose,
+    aten.t.default: _transpose,
+    aten.flatten.using_ints: _flatten,
+    aten.squeeze.default: _squeeze,
+    aten.squeeze.dim: _squeeze,
+    aten.squeeze.dims: _squeeze,
+    aten.unflatten.int: _unflatten,
+    **SCATTERS,
+}
