@@ -1,7 +1,7 @@
 """What a program costs for one input: MACs, parameters, bytes and the activation peak.
 
 Every figure is attributed to the outputs (tasks) that need it: a node, or a constant, belongs to
-the set of outputs that can be reached from it. MACs are those of `igc.cost.op_macs`, at batch 1.
+the set of outputs that can be reached from it. MACs are those of `igc.macs.op_macs`, at batch 1.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from igc.analysis.layers import layers, owner
 from igc.analysis.lifetimes import Lifetimes
 from igc.analysis.routes import routes_of
 from igc.analysis.shapes import Value, shapes, single
-from igc.macs import op_macs
 from igc.graph import Program, cast_dtype
+from igc.macs import op_macs
 from igc.ops.facts import Facts
 
 Tasks = tuple[str, ...]
