@@ -35,7 +35,7 @@ def known_channels(node: fx.Node, relation: Relation, forms: Forms) -> Form | No
         found = _mixing(node, relation, forms)
     elif isinstance(relation, Regroup):
         found = _regroup(relation, forms)
-    elif isinstance(relation, Blocks) and not relation.params and relation.count_at is None:
+    elif isinstance(relation, Blocks) and relation.survives != "none":
         found = _blocks(relation, forms)
     if found is None or not found[1].any():
         return None
@@ -234,5 +234,7 @@ def _blocks(relation: Blocks, forms: Forms) -> Known | None:
     mask = known[1].reshape(-1, relation.in_block)
     values = known[2].reshape(-1, relation.in_block)
     same = mask.all(axis=1) & (values == values[:, :1]).all(axis=1)
+    if relation.survives == "zero":
+        same &= values[:, 0] == 0
     return (relation.axis, np.repeat(same, relation.out_block),
             np.repeat(values[:, 0], relation.out_block))  # fmt: skip

@@ -371,7 +371,7 @@ def _in_blocks(relation: Blocks, kept: Masks) -> Masks:
 def blocks_of(relation: Blocks, kept: Masks, shape: tuple[int, ...]) -> Masks:
     """What a block-wise op reads of its operand."""
     blocks = kept[relation.axis].reshape(-1, relation.out_block).any(axis=1)
-    masks = [np.ones(n, dtype=bool) if a in relation.fixed else kept[a]
-             for a, n in enumerate(shape)]  # fmt: skip
+    follow = {a for a in range(len(kept)) if a not in relation.fixed}
+    masks = [kept[a] if a in follow else np.ones(n, dtype=bool) for a, n in enumerate(shape)]
     masks[relation.axis] = np.repeat(blocks, relation.in_block)
     return tuple(masks)

@@ -45,8 +45,8 @@ SAME_F = frozenset({
     "softplus",
 })  # fmt: skip
 FUNCTIONAL = SAME_F | {
-    "batch_norm", "elu", "embedding", "group_norm", "instance_norm", "interpolate", "layer_norm",
-    "logsigmoid",
+    "batch_norm", "elu", "embedding", "fold", "group_norm", "instance_norm", "interpolate",
+    "layer_norm", "logsigmoid", "unfold",
 }  # fmt: skip
 METHODS = frozenset({
     "bias", "device", "dtype", "expand", "flatten", "permute", "repeat", "reshape", "select",
@@ -254,6 +254,10 @@ SPECIAL: dict[str, Callable[[Writer, fx.Node], str | None]] = {
     "instance_norm": _instance_norm,
     "elu": _elu,
     "log_sigmoid": _norm("logsigmoid", ("self",)),
+    "im2col": _norm("unfold", ("self", "kernel_size", "dilation", "padding", "stride")),
+    "col2im": _norm(
+        "fold", ("self", "output_size", "kernel_size", "dilation", "padding", "stride")
+    ),
     "embedding": _embedding,
     "upsample_nearest1d.vec": _interpolate("nearest"),
     "upsample_nearest2d.vec": _interpolate("nearest"),

@@ -8,7 +8,7 @@ constants forward, liveness backward, and cuts tensors. "Channel" means an index
     Concat      operands side by side along one axis
     Take        output index j reads operand index `index[j]` (slice, index_select, flip ...)
     Regroup     axes split and merged in order (reshape, flatten)
-    Blocks      whole blocks of channels read whole blocks (pixel shuffle, group norm)
+    Blocks      whole blocks of channels read whole blocks (pixel shuffle, im2col, group norm)
     Select      a sum of operands with constant coefficients per channel; a gate is the case 0 / 1
     Opaque      needs and produces everything; what every op without a rule is
 """
@@ -112,7 +112,9 @@ class Blocks:
     """Along `axis`, output block b (of `out_block` channels) reads operand block b (`in_block`).
 
     `params` are per-channel operands that follow the output's channels; `count_at` is the argument
-    that holds the number of blocks, where the op has one; `fixed` are output axes not to cut.
+    that holds the number of blocks, where the op has one; `fixed` are output axes not to cut, and
+    `survives` says which known blocks stay known, as for `Pointwise`: with "same" those that hold
+    one value, with "zero" those of zeros.
     """
 
     x: fx.Node
@@ -122,6 +124,7 @@ class Blocks:
     params: tuple[fx.Node, ...] = ()
     count_at: int | None = None
     fixed: frozenset[int] = frozenset()
+    survives: Survives = "none"
 
 
 @dataclass(frozen=True)

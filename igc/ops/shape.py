@@ -1,6 +1,8 @@
-"""Ops that move values without changing them: cat, slices, reshapes, permutations, shuffles."""
+"""Ops that move values: cat, slices, reshapes, permutations, shuffles, windows."""
 
 from __future__ import annotations
+
+from math import prod
 
 import numpy as np
 from torch import fx
@@ -265,7 +267,25 @@ def pixel_unshuffle(node: fx.Node, facts: Facts) -> Blocks:
 def _pixels(node: fx.Node, facts: Facts, block_in: int, block_out: int) -> Blocks:
     rank = len(facts.shape(node))
     return Blocks(_operand(node), rank - 3, block_in, block_out,
-                  fixed=frozenset({rank - 2, rank - 1}))  # fmt: skip
+                  fixed=frozenset({rank - 2, rank - 1}), survives="same")  # fmt: skip
+
+
+def im2col(node: fx.Node, facts: Facts) -> Blocks:
+    """im2col(x, kernel, ...): output channels c*k .. (c+1)*k, k = prod(kernel), read channel c."""
+    return _windows(node, facts, 1, prod(args_of(node)[1]))
+
+
+def col2im(node: fx.Node, facts: Facts) -> Blocks:
+    """col2im(x, size, kernel, ...): channel c sums what channels c*k .. (c+1)*k hold of windows."""
+    return _windows(node, facts, prod(args_of(node)[2]), 1)
+
+
+def _windows(node: fx.Node, facts: Facts, block_in: int, block_out: int) -> Blocks:
+    """Between images [..., C, H, W] and columns [..., C * k, positions]: only zeros stay known."""
+    x, rank = _operand(node), len(facts.shape(node))
+    axis = max(rank, len(facts.shape(x))) - 3  # an image has one axis more
+    return Blocks(x, axis, block_in, block_out, fixed=frozenset(range(axis + 1, rank)),
+                  survives="zero")  # fmt: skip
 
 
 RULES: dict[str, Rule] = {
@@ -289,4 +309,6 @@ RULES: dict[str, Rule] = {
     "aten.reshape.default": reshape,
     "aten.pixel_shuffle.default": pixel_shuffle,
     "aten.pixel_unshuffle.default": pixel_unshuffle,
+    "aten.im2col.default": im2col,
+    "aten.col2im.default": col2im,
 }

@@ -25,7 +25,8 @@ MOVES = frozenset({  # the op itself: it moves values, or adds up products of th
     "constant_pad_nd", "pad", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "sum", "mean",
     "cumsum", "slice_scatter", "select_scatter", "einsum", "mm", "bmm", "matmul", "linear",
     "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d",
-    "conv_transpose3d", "zeros_like", "ones_like", "full_like", "full", "arange",
+    "conv_transpose3d", "im2col", "col2im", "zeros_like", "ones_like", "full_like", "full",
+    "arange",
 })  # fmt: skip
 ZERO_STAYS = frozenset({
     "relu", "relu6", "leaky_relu", "gelu", "silu", "tanh", "hardswish", "abs", "neg", "elu", "selu",

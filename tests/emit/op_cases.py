@@ -124,6 +124,12 @@ SHAPING: dict[str, Case] = {
     "flip": lambda x: x.flip(1),
     "roll": lambda x: x.roll((1, -2), (1, 1)),
     "unfold": lambda x: x.unfold(1, 4, 2),
+    "im2col": lambda x: F.unfold(x, (3, 2), dilation=(1, 2), padding=1, stride=(2, 1)),
+    "im2col of one pixel": lambda x: F.unfold(x, 1, stride=2),
+    "col2im": lambda x: F.fold(F.unfold(x, 3, padding=1), x.shape[2:], 3, padding=1),
+    "col2im of strides": lambda x: F.fold(
+        F.unfold(x, 2, dilation=2, stride=2), x.shape[2:], 2, dilation=2, stride=2
+    ),
     "pixel_shuffle": lambda x: F.pixel_shuffle(x, 2),
     "pixel_unshuffle": lambda x: F.pixel_unshuffle(x, 2),
     "channel_shuffle": lambda x: F.channel_shuffle(x, 2),

@@ -10,7 +10,7 @@ from op_calls import Setting
 
 from igc.ops.limits import OPAQUE
 from igc.ops.pool import SPATIAL_RANK
-from igc.ops.relations import Mixing, Pointwise, Regroup, Relation, Select
+from igc.ops.relations import Blocks, Mixing, Pointwise, Regroup, Relation, Select
 
 # Limits that excuse the axes which the rule declares whole, and no others.
 WHOLE_AXES = frozenset({"windows", "shared heads", "bound", "table", "several axes", "repeat"})
@@ -56,6 +56,8 @@ def _whole(rule: Relation, number: int) -> set[int]:
         pairs = [(rule.x, rule.x_axis), (rule.weight, rule.w_in), (rule.weight, rule.w_out)]
         keep = {at for follow, at in pairs if follow.node.name == f"x{number}"}
         follows = [rule.x, rule.weight]
+    elif isinstance(rule, Blocks):
+        return set(range(rule.axis + 1, 8))  # height and width, or positions of windows
     else:
         keep, follows = set(), list(rule.operands) if isinstance(rule, Pointwise) else []
     return {

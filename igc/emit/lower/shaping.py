@@ -184,38 +184,6 @@ def _roll(at: Lowering, node: fx.Node) -> str:
     return value
 
 
-def _unfold(at: Lowering, node: fx.Node) -> str:
-    """A gather with a table of windows, whose entries then go last."""
-    args = bind(node)
-    axis, rank = at.axis(args["self"], args["dimension"]), at.rank(args["self"])
-    width = at.static(args["self"], axis)
-    if width is None:
-        raise Unsupported("windows along an axis that depends on the input size")
-    table = torch.arange(width).unfold(0, args["size"], args["step"])
-    windows = at.op("Gather", at(args["self"]), at.graph.tensor(table, "windows"), axis=axis)
-    order = [a for a in range(rank + 1) if a != axis + 1] + [axis + 1]
-    return at.op("Transpose", windows, perm=order)
-
-
-def _pixel_shuffle(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    if at.rank(args["self"]) != 4:
-        raise Unsupported("pixel shuffle without a batch")
-    return at.op("DepthToSpace", at(args["self"]), blocksize=args["upscale_factor"], mode="CRD")
-
-
-def _pixel_unshuffle(at: Lowering, node: fx.Node) -> str:
-    """SpaceToDepth puts the block before the channels; a gather puts the channels first."""
-    args = bind(node)
-    value, block = args["self"], args["downscale_factor"]
-    if at.rank(value) != 4:
-        raise Unsupported("pixel unshuffle without a batch")
-    width = at.fact(value).dims[1]
-    deep = at.op("SpaceToDepth", at(value), blocksize=block)
-    order = torch.arange(width * block * block).reshape(block * block, width).t().reshape(-1)
-    return at.op("Gather", deep, at.graph.tensor(order, "index"), axis=1)
-
-
 def _channel_shuffle(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     width, groups = at.fact(args["self"]).dims[1], args["groups"]
@@ -273,13 +241,11 @@ RULES: dict[str, Rule] = {
     "permute": _permute, "transpose": _transpose, "t": _transpose, "unsqueeze": _unsqueeze,
     "squeeze": _squeeze, "expand": _expand, "repeat": _repeat, "tile": _repeat,
     "repeat_interleave": _repeat_interleave, "cat": _cat, "hstack": _hstack, "stack": _stack,
-    "slice": _slice,
-    "narrow": _narrow, "select": _select, "index_select": _index_select, "index": _index,
-    "gather": _gather, "flip": _flip, "roll": _roll, "unfold": _unfold,
-    "pixel_shuffle": _pixel_shuffle,
-    "pixel_unshuffle": _pixel_unshuffle, "channel_shuffle": _channel_shuffle, "pad": _pad,
-    "constant_pad_nd": _pad, "zeros": _full(0), "ones": _full(1), "full": _full(None),
-    "zeros_like": _full(0), "ones_like": _full(1), "full_like": _full(None),
-    "new_zeros": _full(0), "new_ones": _full(1), "new_full": _full(None), "arange": _arange,
+    "slice": _slice, "narrow": _narrow, "select": _select, "index_select": _index_select,
+    "index": _index, "gather": _gather, "flip": _flip, "roll": _roll,
+    "channel_shuffle": _channel_shuffle, "pad": _pad, "constant_pad_nd": _pad,
+    "zeros": _full(0), "ones": _full(1), "full": _full(None), "zeros_like": _full(0),
+    "ones_like": _full(1), "full_like": _full(None), "new_zeros": _full(0), "new_ones": _full(1),
+    "new_full": _full(None), "arange": _arange,
     "tril": _triangle(0), "triu": _triangle(1),
 }  # fmt: skip
