@@ -146,9 +146,11 @@ def _papers(papers: Sequence[Results]) -> list[str]:
 
 
 def _scaling(scaling: Results) -> list[str]:
+    most = max(p["cpu_seconds"] for p in scaling["points"])
     rows = [
         [str(p["tasks"]), str(p["layers"]), str(p["tasks"] * p["layers"]), str(p["nodes"]),
-         f"{p['seconds']:.2f}", f"{p['cpu_seconds']:.2f}", f"{p['predicted']:.2f}"]
+         f"{p['seconds']:.2f}", f"{p['cpu_seconds']:.2f}", f"{p['predicted']:.2f}",
+         "█" * round(40 * p["cpu_seconds"] / most)]
         for p in scaling["points"]
     ]  # fmt: skip
     fit = scaling["fit"]
@@ -159,7 +161,7 @@ def _scaling(scaling: Results) -> list[str]:
     )
     if scaling["left_out"]:
         text += f" Left out, for time: {scaling['left_out']}."
-    head = ["tasks", "layers", "layers x tasks", "nodes", "seconds", "CPU seconds", "fit"]
+    head = ["tasks", "layers", "layers x tasks", "nodes", "seconds", "CPU seconds", "fit", ""]
     return _section("Scaling", text, head, rows)
 
 
