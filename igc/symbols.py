@@ -27,11 +27,14 @@ def bounded_symbols() -> Iterator[None]:
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     original = ShapeEnv.evaluate_expr
+    short: set[Any] = set()  # the same few questions come thousands of times
 
     def evaluate_expr(self: ShapeEnv, orig_expr: Any, *args: Any, **kwargs: Any) -> Any:
         count = getattr(orig_expr, "count_ops", None)
-        if count is not None and (found := int(count())) > LIMIT:
-            raise TooTangled(f"sizes are computed from sizes in {found} steps")
+        if count is not None and orig_expr not in short:
+            if (found := int(count())) > LIMIT:
+                raise TooTangled(f"sizes are computed from sizes in {found} steps")
+            short.add(orig_expr)
         return original(self, orig_expr, *args, **kwargs)
 
     ShapeEnv.evaluate_expr = evaluate_expr  # type: ignore[method-assign]
