@@ -6,6 +6,7 @@ that a library leaks ends with the child.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import re
@@ -45,7 +46,13 @@ def isolated(call: Callable[[], Any], *, memory: int = MEMORY, seconds: int = SE
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_run, args=(call, sender, memory, seconds))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    child.start()
+    # The child must not collect its parent's garbage: what has threads, such as an onnxruntime
+    # session, waits for them when it is destroyed, and a fork has none but its own.
+    gc.freeze()
+    try:
+        child.start()
+    finally:
+        gc.unfreeze()
     sender.close()
     fault, message, value = "", "", None
     try:

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import in_a_child
 
 from igc_cli import limits, main
-
-
-def in_a_child(act: Callable[[], int]) -> int:
-    """The exit code of a forked child that does this: limits cannot be taken back."""
-    pid = os.fork()
-    if not pid:
-        code = 99
-        try:
-            code = act()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def data_size() -> int:

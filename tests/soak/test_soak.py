@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime
 import pytest
 import torch
+from forked import in_a_child
 from hypothesis import given
+from torch import nn
 
+import igc
 from igc.testing import Head, Node, Spec, architecture, build
 from igc.testing.coverage import ALL, count, features
 from igc.testing.differential import LEVELS, same_numbers, within_bound
@@ -88,6 +93,30 @@ def test_a_child_may_end_in_any_way(call: Callable[[], None], fault: str) -> Non
     assert outcome.fault.startswith(fault)
     assert outcome.message
     assert isolated(lambda: 5).value == 5
+
+
+def _collect() -> int:
+    gc.collect()
+    return 0
+
+
+@pytest.mark.parametrize("fork", ["isolated", "in_a_child"])
+def test_a_child_leaves_its_parents_garbage_alone(fork: str, tmp_path: Path) -> None:
+    """Sessions have threads; destroying one in a child waited for threads that a fork lacks."""
+    path = tmp_path / "m.onnx"
+    igc.export_onnx(igc.compile(nn.Linear(3, 2), torch.randn(2, 3)), path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 4
+    gc.disable()
+    try:
+        garbage: list[object] = [onnxruntime.InferenceSession(str(path), options)]
+        garbage.append(garbage)
+        del garbage
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            done = in_a_child(_collect) if fork == "in_a_child" else isolated(_collect).value
+    finally:
+        gc.enable()
+    assert done == 0
 
 
 def _here(call: Callable[[], object]) -> Outcome:
