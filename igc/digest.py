@@ -32,8 +32,16 @@ def source_of(program: Program, file: str = "") -> Source:
 
 def digest(value: Tensor) -> str:
     """A hash of a tensor: dtype, shape and bytes."""
-    value = value.detach().cpu().contiguous()
     found = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} ".encode())
-    if value.numel():
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    found.update(raw_bytes(value))
     return found.hexdigest()
+
+
+def raw_bytes(value: Tensor) -> memoryview:
+    """The bytes of a tensor in order, of any dtype (bfloat16 too); no copy where it has that order.
+
+    A tensor of one element may be contiguous with any stride, 0 for one, which views refuse.
+    """
+    flat = value.detach().cpu().contiguous()
+    flat = flat.as_strided((flat.numel(),), (1,))
+    return memoryview(flat.view(torch.uint8).numpy().data) if flat.numel() else memoryview(b"")

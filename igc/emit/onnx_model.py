@@ -17,8 +17,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
+from igc.digest import raw_bytes
 from igc.emit.lower import OnnxNode, Unsupported, lower
-from igc.emit.lower.graph import raw_bytes
 from igc.emit.sizes import named_dims
 from igc.graph import Program
 

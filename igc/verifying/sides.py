@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from os import PathLike, fspath
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from igc.compilation import Compilation
 from igc.devices import beside
+from igc.digest import digest
 from igc.errors import BadInput, IgcError, Refused
 from igc.graph import Program, cast_to, execute
 from igc.precise import decided, settled
@@ -109,7 +109,7 @@ class TorchSide:
         """What `run` returns, or what it returned for the same bytes where a memo is kept."""
         if self.memo is None:
             return run()
-        key = (kind, *((x.dtype, tuple(x.shape), _digest(x)) for x in inputs))
+        key = (kind, *map(digest, inputs))
         if key not in self.memo:
             self.memo[key] = run()
         return self.memo[key]
@@ -185,10 +185,6 @@ def require_deterministic(side: TorchSide, inputs: Sequence[Tensor]) -> None:
                 "make the gates deterministic in eval()"
             )
     side.keep(inputs, results[0])
-
-
-def _digest(value: Tensor) -> bytes:
-    return sha256(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()).digest()
 
 
 def _finite_max(value: Tensor) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from igc.digest import digest
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class OnnxGraph:
     def tensor(self, value: Tensor, hint: str) -> str:
         """An initialiser holding `value`; equal ones (type, shape and bytes) are stored once."""
         value = value.detach().cpu().contiguous()
-        key = ("tensor", value.dtype, tuple(value.shape), digest(value))
+        key = ("tensor", digest(value))
         if key not in self._made:
             name = self.fresh(hint)
             self.initialisers[name] = value
@@ -77,14 +78,3 @@ class OnnxGraph:
     def integers(self, values: list[int] | tuple[int, ...], hint: str = "ints") -> str:
         """A small int64 vector, as axes and shapes are given."""
         return self.tensor(torch.tensor(list(values), dtype=torch.int64), hint)
-
-
-def raw_bytes(value: Tensor) -> memoryview:
-    """The bytes of a contiguous CPU tensor, without a copy, for any dtype (bfloat16 too)."""
-    flat = value.reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy().data) if flat.numel() else memoryview(b"")
-
-
-def digest(value: Tensor) -> bytes:
-    """A hash of a contiguous CPU tensor's bytes."""
-    return hashlib.blake2b(raw_bytes(value), digest_size=16).digest()
