@@ -1,9 +1,10 @@
 """A torch mode that tilts functions with flat stretches, so that no gradient is lost by chance.
 
 In a small network a ReLU is easily off for every input that was drawn, and the gradient then calls
-needed weights unneeded. Inside `NoDeadZones` such a function f becomes f(x) + x / 8: what it reads
-stays the same, f(0) stays the same (so channels that are exactly zero stay zero), and its slope is
-nowhere zero on a stretch.
+needed weights unneeded; so does a sigmoid or SiLU of large numbers, whose slope underflows. Inside
+`NoDeadZones` such a function f becomes f(x) + asinh(x) / 8: what it reads stays the same, f(0)
+stays the same (so channels that are exactly zero stay zero), its slope is nowhere zero on a
+stretch, and products of many of them do not overflow, as they would with x / 8.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 TILT = 0.125
 
-# The functions and methods whose derivative is zero on a stretch; in-place forms become pure ones.
+# The functions and methods whose derivative is zero on a stretch, if only in float64; in-place
+# forms become pure ones.
 FLAT: dict[Any, Callable[..., Any]] = {
     torch.relu: torch.relu,
     torch.relu_: torch.relu,
@@ -34,7 +36,21 @@ FLAT: dict[Any, Callable[..., Any]] = {
     torch.Tensor.clamp: torch.clamp,
     torch.clip: torch.clamp,
     torch.Tensor.clip: torch.clamp,
+    torch.sigmoid: torch.sigmoid,
+    torch.sigmoid_: torch.sigmoid,
+    torch.Tensor.sigmoid: torch.sigmoid,
+    torch.Tensor.sigmoid_: torch.sigmoid,
+    F.sigmoid: torch.sigmoid,
+    torch.tanh: torch.tanh,
+    torch.tanh_: torch.tanh,
+    torch.Tensor.tanh: torch.tanh,
+    torch.Tensor.tanh_: torch.tanh,
+    F.tanh: torch.tanh,
+    F.silu: F.silu,
+    F.mish: F.mish,
+    F.gelu: F.gelu,
 }
+WITH_INPLACE = (F.relu, F.relu6, F.hardswish, F.hardsigmoid, F.silu, F.mish)
 
 
 class NoDeadZones(TorchFunctionMode):
@@ -48,9 +64,9 @@ class NoDeadZones(TorchFunctionMode):
         if flat is None:
             return func(*args, **kwargs)
         kwargs.pop("inplace", None)
-        if func in (F.relu, F.relu6, F.hardswish, F.hardsigmoid):
+        if func in WITH_INPLACE:
             args = args[:1]
         value = args[0] if args else kwargs["input"]
         if not value.is_floating_point():
             return func(*args, **kwargs)
-        return flat(*args, **kwargs) + TILT * value
+        return flat(*args, **kwargs) + TILT * torch.asinh(value)

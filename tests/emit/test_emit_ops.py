@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -107,26 +109,32 @@ def test_embedding(tmp_path: Path) -> None:
     _check(program, (x,), tmp_path)
 
 
-def test_uneven_adaptive_pooling_of_fixed_sizes(tmp_path: Path) -> None:
-    class Fixed(nn.Module):
-        def forward(self, x: Tensor) -> Any:
-            return nn.functional.adaptive_avg_pool2d(x[..., :7, :9], (3, 4))
-
-    x = torch.randn(2, 3, 12, 12)
-    _check(capture(Fixed(), (x,)), (x,), tmp_path)
+POOLS = {
+    "average": nn.functional.adaptive_avg_pool2d,
+    "max": nn.functional.adaptive_max_pool2d,
+}
 
 
-def test_uneven_adaptive_pooling_of_sizes_known_later(tmp_path: Path) -> None:
-    class Changing(nn.Module):
-        def forward(self, x: Tensor) -> Any:
-            both = nn.functional.adaptive_avg_pool2d(x, (3, 4))
-            return both, nn.functional.adaptive_avg_pool2d(x[..., :7], (2, 5))
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS.keys())
+def test_uneven_adaptive_pooling(pool: Callable[..., Tensor], tmp_path: Path) -> None:
+    """To bins of several sizes, of images whose sizes are fixed, half known, or known later."""
+
+    def cases(x: Tensor) -> Any:
+        fixed, half = x[..., :7, :9], x[..., :7]
+        return pool(fixed, (3, 4)), pool(fixed, (7, 1)), pool(half, (2, 5)), pool(x, (3, 4))
 
     x = torch.randn(2, 3, 12, 10)
-    _check(capture(Changing(), (x,)), (x,), tmp_path)
-    for height, width in ((7, 9), (12, 8), (2, 7)):
+    _check(capture(Function(cases), (x,)), (x,), tmp_path)
+    for height, width in ((12, 10), (7, 9), (12, 9)):
         other = torch.randn(3, 3, height, width)
-        want = Changing()(other)
         session = onnxruntime.InferenceSession(str(tmp_path / "op.onnx"))
-        for a, b in zip(session.run(None, {"x": other.numpy()}), want, strict=True):
+        for a, b in zip(session.run(None, {"x": other.numpy()}), cases(other), strict=True):
             torch.testing.assert_close(torch.from_numpy(a), b, rtol=1e-5, atol=1e-6)
+
+
+def test_uneven_pooling_is_no_product(tmp_path: Path) -> None:
+    """An averaging matrix would count as MACs, which pooling has none of."""
+    x = torch.randn(2, 3, 7, 9)
+    program = capture(Function(lambda x: nn.functional.adaptive_avg_pool2d(x, (2, 4))), (x,))
+    export_onnx(emit(program), tmp_path / "op.onnx")
+    assert not {"MatMul", "Gemm"} & {n.op_type for n in onnx.load(tmp_path / "op.onnx").graph.node}

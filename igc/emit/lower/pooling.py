@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import torch
 from torch import fx
 
+from igc.emit.lower.adaptive import only_first
 from igc.emit.lower.context import Lowered, Lowering, Size, Unsupported
 from igc.emit.lower.layers import _spread
 from igc.emit.lower.pointwise import Rule
@@ -63,77 +63,6 @@ def _avg_pool(at: Lowering, node: fx.Node) -> str:
     return at.op("AveragePool", at(args["self"]), count_include_pad=include, **attributes)
 
 
-def _adaptive(kind: str) -> Rule:
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args = bind(node)
-        name = operation(node).split(".")[1]
-        value, axes = args["self"], int(name[-2])
-        if at.rank(value) != axes + 2:
-            raise Unsupported("pooling without a batch")
-        wanted = _spread(args["output_size"], axes)
-        if wanted == [1] * axes:
-            return at.op(f"Global{kind}", at(value))
-        sizes = [at.static(value, a + 2) for a in range(axes)]
-        if all(s is not None and s % w == 0 for s, w in zip(sizes, wanted, strict=True)):
-            step = [s // w for s, w in zip(sizes, wanted, strict=True) if s is not None]
-            return at.op(kind, at(value), kernel_shape=step, strides=step)
-        if kind != "AveragePool" or axes > 2:
-            raise Unsupported("adaptive pooling to sizes that do not divide the input's")
-        return _bins(at, value, sizes, wanted)
-
-    return rule
-
-
-def _bins(at: Lowering, value: fx.Node, sizes: list[int | None], wanted: list[int]) -> str:
-    """Adaptive averages as products with one averaging matrix per axis."""
-    *rows, columns = [
-        _measured(at, value, axis + 2, w)
-        if size is None
-        else at.graph.tensor(_averages(size, w, at.dtype(value)), "averages")
-        for axis, (size, w) in enumerate(zip(sizes, wanted, strict=True))
-    ]
-    result = at.op("MatMul", at(value), at.op("Transpose", columns, perm=[1, 0]))
-    return at.op("MatMul", rows[0], result) if rows else result
-
-
-def _measured(at: Lowering, value: fx.Node, axis: int, wanted: int) -> str:
-    """The averaging matrix [wanted, size] of an axis whose size is known when the file runs."""
-    dtype, size = at.dtype(value), at.vector([at.dim(value, axis)])
-    edges = torch.arange(wanted + 1)[:, None]
-    count = at.graph.tensor(torch.tensor(wanted), "bins")
-    start = at.op("Div", at.op("Mul", at.graph.tensor(edges[:-1], "bin"), size), count)
-    above = at.op("Mul", at.graph.tensor(edges[1:], "bin"), size)
-    above = at.op("Add", above, at.graph.tensor(torch.tensor(wanted - 1), "rounding"))
-    end = at.op("Div", above, count)
-    zero, one = (at.scalar(n, torch.int64) for n in (0, 1))
-    flat = at.op("Reshape", size, at.graph.integers([], "scalar_shape"))
-    position = at.op("Range", zero, flat, one)
-    within = at.op("And", at.op("GreaterOrEqual", position, start), at.op("Less", position, end))
-    width = at.cast(at.op("Sub", end, start), torch.int64, dtype)
-    return at.op("Div", at.cast(within, torch.bool, dtype), width)
-
-
-def _averages(size: int, wanted: int, dtype: torch.dtype) -> torch.Tensor:
-    rows = torch.zeros(wanted, size, dtype=torch.float64)
-    for i in range(wanted):
-        start, end = i * size // wanted, -(-(i + 1) * size // wanted)
-        rows[i, start:end] = 1 / (end - start)
-    return rows.to(dtype)
-
-
-def _only_first(node: fx.Node, what: str) -> None:
-    """Refuses a call of which more than the first output is read."""
-    if any(user.target is not operator.getitem or user.args[1] != 0 for user in node.users):
-        raise Unsupported(what)
-
-
-def _adaptive_max(at: Lowering, node: fx.Node) -> Lowered:
-    _only_first(node, "the indices of adaptive max pooling")
-    result = _adaptive("MaxPool")(at, node)
-    assert isinstance(result, str)
-    return (result, "")
-
-
 def _resize(mode: str, exact: bool = False) -> Rule:
     def rule(at: Lowering, node: fx.Node) -> str:
         args = bind(node)
@@ -179,7 +108,7 @@ def _reduce(name: str) -> Rule:
     def rule(at: Lowering, node: fx.Node) -> Lowered:
         args, value = bind(node), bind(node)["self"]
         if operation(node) in ("aten.max.dim", "aten.min.dim"):
-            _only_first(node, "the indices of max and min")
+            only_first(node, "the indices of max and min")
         many = at.fact(node).many
         dtype = many[0].dtype if many else at.dtype(node)
         assert dtype is not None
@@ -266,8 +195,6 @@ def _cumsum(at: Lowering, node: fx.Node) -> str:
 RULES: dict[str, Rule] = {
     **{f"max_pool{n}d": _max_pool for n in (1, 2, 3)},
     **{f"avg_pool{n}d": _avg_pool for n in (1, 2, 3)},
-    **{f"adaptive_avg_pool{n}d": _adaptive("AveragePool") for n in (1, 2, 3)},
-    **{f"adaptive_max_pool{n}d": _adaptive_max for n in (1, 2, 3)},
     **{f"upsample_nearest{n}d": _resize("nearest") for n in (1, 2, 3)},
     **{f"_upsample_nearest_exact{n}d": _resize("nearest", exact=True) for n in (1, 2, 3)},
     "upsample_linear1d": _resize("linear"),
