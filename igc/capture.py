@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -58,13 +59,41 @@ def capture(module: nn.Module, example_inputs: Example) -> Program:
     was. Raises `BadInput` where torch cannot export the module.
     """
     inputs = beside(module, as_inputs(example_inputs))
-    training = [m for m in module.modules() if m.training]
-    try:
+    with unchanged(module):
         module.eval()
         return on_cpu(_capture(module, inputs))
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """Afterwards every attribute of the module and its children is what it was before.
+
+    Modes are, and what a forward stores for the next one: tables by image size or by device, say.
+    Stored while torch traces, these would hold tensors without data, and spoil the next run.
+    """
+    before = [
+        (
+            m,
+            dict(vars(m)),
+            {k: v.copy() for k, v in vars(m).items() if type(v) in (dict, list, set)},
+        )
+        for m in module.modules()
+    ]
+    try:
+        yield
     finally:
-        for m in training:
-            m.training = True
+        for m, attributes, contents in before:
+            vars(m).clear()
+            vars(m).update(attributes)
+            for name, content in contents.items():
+                held = attributes[name]
+                held.clear()
+                held.extend(content) if isinstance(held, list) else held.update(content)
+
+
+def _stores(module: nn.Module) -> dict[str, Any]:
+    """Copies of the plain dicts, lists and sets that a module holds, which it may change."""
+    return {k: v.copy() for k, v in vars(module).items() if type(v) in (dict, list, set)}
 
 
 def _run_once(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -72,7 +101,7 @@ def _run_once(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad(), unchanged(module):
             module(*(mode.from_tensor(x) for x in inputs))
     except torch._subclasses.fake_tensor.DataDependentOutputException:
         return  # export says more about this one, with the line
@@ -144,7 +173,7 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]])
     dynamic = tuple(dict.fromkeys(sorted(s), Dim.AUTO) for s in axes)
     args_name = _varargs(module)
     spec: Any = {args_name: dynamic} if args_name else dynamic
-    with warnings.catch_warnings(), torch.no_grad(), bounded_symbols():
+    with warnings.catch_warnings(), torch.no_grad(), bounded_symbols(), unchanged(module):
         warnings.simplefilter("ignore")
         exported = export(module, inputs, dynamic_shapes=spec, strict=False)
         graph = functionalized(exported.graph, UNDERSTOOD)

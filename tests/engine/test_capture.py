@@ -182,3 +182,34 @@ def test_a_size_that_happens_to_be_the_batch_is_told_from_it() -> None:
     for shape in ((1, 3, 6, 6, 6), (3, 3, 8, 10, 12), (5, 3, 11, 11, 11)):
         x = torch.randn(shape)
         torch.testing.assert_close(execute(program, (x,))[0], net(x))
+
+
+class Remembers(nn.Linear):
+    """Keeps a table by device, as timm's LeViT and EfficientFormer do, and its last sizes."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.table = nn.Parameter(torch.randn(9))
+        self.known: dict[str, Tensor] = {}
+        self.seen: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if "table" not in self.known:
+            self.known["table"] = self.table[torch.arange(4)]
+        self.seen.append(x.ndim)
+        self.last = x.ndim
+        # torch cannot export this with sizes of its own, so it is captured a second time
+        return super().forward(x) + self.known["table"] * (1 if x.shape[-2] == 5 else 2)
+
+
+def test_what_a_forward_stores_is_gone_afterwards() -> None:
+    net, x = nn.Sequential(Remembers()).train(), torch.randn(2, 3, 5, 4)
+    program = capture(net, x)
+    assert net.training and net[0].known == {} and net[0].seen == []
+    assert not hasattr(net[0], "last")
+    want = net.eval()(x)  # stores real tensors
+    torch.testing.assert_close(execute(program, [x])[0], want, rtol=0, atol=0)
+    kept = net[0].known["table"]
+    again = capture(net, x)
+    assert net[0].known == {"table": kept} and net[0].seen == [4]
+    torch.testing.assert_close(execute(again, [x])[0], want, rtol=0, atol=0)
