@@ -178,6 +178,35 @@ def _flip(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value])
     return result
 
 
+def _meshgrid(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """meshgrid(lines): line i along axis i of a grid, or 1 and 0 swapped where indexing is "xy"."""
+    lines = list(args_of(node)[0])
+    order = list(range(len(lines)))
+    if len(lines) > 1 and node.kwargs.get("indexing") == "xy":
+        order[:2] = 1, 0
+    sizes: list[fx.Node | int] = [1] * len(lines)
+    for line, axis in zip(lines, order, strict=True):
+        sizes[axis] = _size(graph, node, env[line], 0) if facts[line].dims else 1
+    grids = []
+    for line, axis in zip(lines, order, strict=True):
+        shape = [-1 if a == axis else 1 for a in range(len(lines))]
+        column = call(graph, node, aten.reshape.default, env[line], shape)
+        grids.append(call(graph, node, aten.expand.default, column, list(sizes)))
+    return grids
+
+
+def _numel(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    x = args_of(node)[0]
+    result: fx.Node | int = 1
+    for axis in range(len(facts[x].dims)):
+        result = call(graph, node, operator.mul, result, _size(graph, node, env[x], axis))
+    return result
+
+
+def _size(graph: fx.Graph, node: fx.Node, x: fx.Node, axis: int) -> fx.Node:
+    return call(graph, node, aten.sym_size.int, x, axis)
+
+
 def _glu(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
     """glu(x) = first half * sigmoid(second half)."""
     x = args_of(node)[0]
@@ -199,6 +228,7 @@ REWRITES: dict[Any, Rewrite] = {
     aten.feature_alpha_dropout.default: _dropout,
     aten._to_copy.default: _cast,
     aten.to.dtype: _cast,
+    aten.type_as.default: _cast,
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
     operator.getitem: _getitem,
     aten.roll.default: _roll,
@@ -210,6 +240,9 @@ REWRITES: dict[Any, Rewrite] = {
     aten.tensor_split.sections: _pieces,
     aten.unbind.int: _unbind,
     aten.stack.default: _stack,
+    aten.meshgrid.default: _meshgrid,
+    aten.meshgrid.indexing: _meshgrid,
+    aten.sym_numel.default: _numel,
     aten.transpose.int: _transpose,
     aten.t.default: _transpose,
     aten.flatten.using_ints: _flatten,

@@ -153,8 +153,11 @@ class _Answering(_Assignable):
     """A proxy that answers Python's questions (int, len, iteration) from the example's value."""
 
     def __getattr__(self, name: str) -> Any:
-        if callable(getattr(self.node.meta[VALUE], name, None)):
+        value = getattr(self.node.meta[VALUE], name, None)
+        if callable(value):
             return super().__getattr__(name)  # a method: becomes one call_method node
+        if isinstance(value, str):
+            return value  # x.device.type, which torch.autocast takes as no proxy
         return self.tracer.create_proxy("call_function", getattr, (self, name), {})
 
     def __index__(self) -> int:

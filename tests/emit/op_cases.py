@@ -90,6 +90,14 @@ POINTWISE: dict[str, Case] = {
     "type_as": lambda x: (x > 0).type_as(x) * x,
 }  # fmt: skip
 
+
+def _grid(x: Tensor, indexing: str) -> tuple[Tensor, ...]:
+    """The rows and columns of an image's pixels."""
+    return torch.meshgrid(
+        torch.arange(x.shape[2]), torch.arange(1, x.shape[3] + 1), indexing=indexing
+    )
+
+
 SHAPING: dict[str, Case] = {
     "flatten": lambda x: x.flatten(1),
     "view": lambda x: x.view(x.shape[0], 2, -1, x.shape[3]),
@@ -130,6 +138,9 @@ SHAPING: dict[str, Case] = {
     "col2im of strides": lambda x: F.fold(
         F.unfold(x, 2, dilation=2, stride=2), x.shape[2:], 2, dilation=2, stride=2
     ),
+    "meshgrid": lambda x: torch.stack(_grid(x, "ij")).type_as(x) + x[:, :2],
+    "meshgrid_xy": lambda x: _grid(x, "xy")[1].t() + x.square(),
+    "numel": lambda x: x / x[0].numel(),
     "pixel_shuffle": lambda x: F.pixel_shuffle(x, 2),
     "pixel_unshuffle": lambda x: F.pixel_unshuffle(x, 2),
     "channel_shuffle": lambda x: F.channel_shuffle(x, 2),

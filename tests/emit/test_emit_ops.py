@@ -109,6 +109,19 @@ def test_embedding(tmp_path: Path) -> None:
     _check(program, (x,), tmp_path)
 
 
+@pytest.mark.parametrize("case", ["meshgrid", "meshgrid_xy", "numel", "im2col", "col2im"])
+def test_operations_on_sizes_known_later(case: str, tmp_path: Path) -> None:
+    x = torch.randn(2, 8, 6, 10)
+    program = capture(Function(SHAPING[case]), (x,))
+    assert {"height", "width"} < set(program.sizes)
+    _check(program, (x,), tmp_path)
+    session = onnxruntime.InferenceSession(str(tmp_path / "op.onnx"))
+    for height, width in ((6, 10), (7, 9)):
+        other = torch.randn(3, 8, height, width)
+        (found,) = session.run(None, {"x": other.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), SHAPING[case](other))
+
+
 POOLS = {
     "average": nn.functional.adaptive_avg_pool2d,
     "max": nn.functional.adaptive_max_pool2d,
