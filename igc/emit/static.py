@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ class StaticNetwork(nn.Module):
 
     plan: Plan
     record: object = None  # of the passes that made it, where `igc.compile` did
+    unrounded: Mapping[str, Tensor] = MappingProxyType({})  # by name of the constant, in float32
     compiled_from: Source | None = None  # then, too
 
     @property
@@ -83,6 +85,19 @@ class StaticNetwork(nn.Module):
             (dtype,) = floating
         return on_cpu(retype(replace(program, constants=constants), dtype))
 
+    def unrounded_program(self) -> Program:
+        """`to_program()`, in bfloat16 with the constants that igc computed as float32 has them.
+
+        Not those that have been changed since.
+        """
+        program = self.to_program()
+        wide = {
+            name: value
+            for name, value in self.unrounded.items()
+            if torch.equal(cast_to(value, program.dtype), program.constants[name])
+        }
+        return replace(program, constants={**program.constants, **wide})
+
     def gathered_layers(self) -> list[nn.Module]:
         """The layers from whose output channels a gather picks, by channel number.
 
@@ -113,13 +128,15 @@ def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
     alone. Tensors that share their memory, as tied weights do, become one parameter. Raises
     `BadInput` where the outputs are no tensors, tuples, lists or dicts.
     """
-    typed = retype(tied(program), program.dtype if dtype is None else dtype)
+    program = tied(program)
+    typed = retype(program, program.dtype if dtype is None else dtype)
     made = plan(typed)
     kind = type(
         "StaticNetwork", (StaticNetwork,), {"forward": compiled(made.forward, made.containers)}
     )
     static: StaticNetwork = kind()
     static.plan = made
+    static.unrounded = _unrounded(program, typed)
     for name, layer in made.layers.items():
         module = layer.build()
         for own, constant in layer.tensors:
@@ -137,10 +154,19 @@ def runnable(static: StaticNetwork) -> StaticNetwork:
     """What an ONNX file is made of: `static` itself, or its float32 copy where it is in bfloat16.
 
     Opset 20 has no convolution in bfloat16, and onnxruntime no kernels for it on a CPU. Every
-    bfloat16 weight is a float32 number, so the copy holds the very weights; it only rounds less.
+    bfloat16 weight is a float32 number, so the copy holds the very weights, and those that were
+    folded as float32 has them; it only rounds less.
     """
-    program = static.to_program()
+    program = static.unrounded_program()
     return emit(program, torch.float32) if program.dtype == torch.bfloat16 else static
+
+
+def _unrounded(program: Program, typed: Program) -> dict[str, Tensor]:
+    """What a bfloat16 network's ONNX file takes from `program` as float32 has it."""
+    if not program.dtype == typed.dtype == torch.bfloat16:
+        return {}
+    wide = {k: v.float() for k, v in program.constants.items() if v.dtype.is_floating_point}
+    return {k: v for k, v in wide.items() if not torch.equal(v, typed.constants[k].float())}
 
 
 def retype(program: Program, dtype: torch.dtype) -> Program:

@@ -175,12 +175,19 @@ def vector(
     values: NDArray[np.float64],
     recipe: Recipe | None = None,
 ) -> fx.Node:
-    """One number per channel, shaped to broadcast along an axis of a value of this rank."""
+    """One number per channel, shaped to broadcast along an axis of a value of this rank.
+
+    It has the type of `node`: a network may compute a part of itself in a narrower one.
+    """
     shape = [1] * rank
     shape[axis] = len(values)
     # Kept in float64: emission rounds once, to the network's own type.
     tensor = torch.from_numpy(np.array(values, dtype=np.float64)).reshape(shape)
-    return slicer.build.constant(node.meta, "coefficient", tensor, recipe)
+    constant = slicer.build.constant(node.meta, "coefficient", tensor, recipe)
+    own = slicer.facts.at[node].dtype
+    if own == slicer.program.dtype:
+        return constant
+    return slicer.build.call(node.meta, aten._to_copy.default, constant, dtype=own)
 
 
 def fill(

@@ -191,6 +191,30 @@ def test_half_precision(dtype: torch.dtype, tmp_path: Path) -> None:
         assert leg.bound < 0.1 * largest
 
 
+def test_what_bfloat16_folds_is_written_as_float32_has_it(tmp_path: Path) -> None:
+    """A kernel with a norm folded into it, rounded to bfloat16, is no longer the network's own."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    with torch.no_grad():
+        net[1].running_mean.normal_()
+        net[1].running_var.uniform_(0.5, 2)
+        net[1].weight.uniform_(0.5, 1.5)
+    net, x = net.bfloat16().eval(), torch.randn(2, 3, 9, 9).bfloat16()
+    static, path = igc.compile(net, x), tmp_path / "net.onnx"
+    assert {p.dtype for p in static.parameters()} == {torch.bfloat16}
+    assert igc.verify(net, static, x).passed
+    igc.export_onnx(static, path)
+    assert igc.verify(net, path, x).passed
+    kernel = next(static.parameters())
+    with torch.no_grad():  # what is changed afterwards is what counts
+        kernel.mul_(2)
+    igc.export_onnx(static, path)
+    held = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer]
+    (written,) = [array for array in held if array.shape == tuple(kernel.shape)]
+    assert (written == kernel.detach().float().numpy()).all()
+    assert not igc.verify(net, path, x).passed
+
+
 def test_half_precision_files_that_are_wrong_are_found(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = CASES["two inputs"][0]().half()
