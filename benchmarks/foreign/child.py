@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import tempfile
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -29,11 +30,21 @@ class Limits:
 
 
 def run(entry: Found, at: str, limits: Limits, **how: Any) -> Found:
-    """What `judge(entry, at, **how)` finds; `limit` tells which limit ended it, if one did."""
+    """What `judge(entry, at, **how)` finds; `limit` tells which limit ended it, if one did.
+
+    Where it ended with an error, `printed` holds the last lines of what it printed.
+    """
+    with tempfile.NamedTemporaryFile("r", errors="replace") as printed:
+        found = _run(entry, at, limits, printed.name, how)
+        lines = printed.read().strip().splitlines()
+    return found | {"printed": lines[-3:]} if "error" in found and lines else found
+
+
+def _run(entry: Found, at: str, limits: Limits, printed: str, how: Found) -> Found:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(theirs, entry, at, limits, how))
+    process = context.Process(target=_child, args=(theirs, entry, at, limits, printed, how))
     process.start()
     theirs.close()
     found: Found = {"key": f"{entry['library']}/{entry['name']}", "family": entry["family"]}
@@ -57,13 +68,15 @@ def run(entry: Found, at: str, limits: Limits, **how: Any) -> Found:
     return found | {"error": f"the process ended with {code}"}
 
 
-def _child(told: Connection, entry: Found, at: str, limits: Limits, how: Found) -> None:
+def _child(
+    told: Connection, entry: Found, at: str, limits: Limits, printed: str, how: Found
+) -> None:
     from benchmarks.foreign.catalog import Entry
     from benchmarks.foreign.judge import judge
 
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
+    file = os.open(printed, os.O_WRONLY)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
     data = int(limits.memory_gib * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (data, data))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 5))
