@@ -86,7 +86,9 @@ def gated(net: nn.Module, inputs: tuple[Tensor, ...], at: str) -> GatedNetwork:
         for branch in gated_net.branches.values():
             _jitter(branch.parameters())
         for p in gated_net.gate_parameters():
-            p.copy_(torch.randn(p.shape))
+            drawn = torch.randn(p.shape)
+            # Not so near to 0 that float32 and float64, both compared here, decide differently.
+            p.copy_(drawn + 0.001 * drawn.sign())
     return gated_net.eval()
 
 
