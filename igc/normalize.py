@@ -29,6 +29,7 @@ AS_RESHAPE = {
 
 def normalize(program: Program) -> Program:
     """The same program in the uniform spelling."""
+    program = _without_empty_pieces(program)
     graph = fx.Graph()
     env: Env = {}
     facts = shapes(program)
@@ -44,6 +45,31 @@ def normalize(program: Program) -> Program:
     graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
     settled = settle_sizes(program.with_graph(graph, program.constants))
     return shuffles(settled)
+
+
+def _without_empty_pieces(program: Program) -> Program:
+    """The program whose `cat`s join no pieces that are empty whatever the size of the input.
+
+    Such a piece has no entries to follow: `x[:, :0]` where a model has no class token.
+    """
+    facts = shapes(program)
+    pieces = {t for n in program.graph.nodes if n.target is aten.cat.default for t in args_of(n)[0]}
+    empty = {t for t in pieces if 0 in facts[t].dims}
+    if empty and program.sizes:
+        other = shapes(program, other_sizes(program))
+        empty = {t for t in empty if 0 in other[t].dims}
+    if not empty:
+        return program
+    graph = fx.Graph()
+    env: Env = {}
+    for node in program.graph.nodes:
+        env[node] = copy_node(graph, node, env.__getitem__)
+        if node.target is aten.cat.default:
+            every, own = args_of(node)[0], facts[node].dtype
+            kept = [t for t in every if t not in empty or facts[t].dtype != own]
+            if kept and len(kept) < len(every):
+                env[node].args = ([env[t] for t in kept], *env[node].args[1:])
+    return program.with_graph(graph, program.constants)
 
 
 def shuffles(program: Program) -> Program:
