@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 import igc
 from benchmarks.foreign import gating, minimum
@@ -78,7 +80,7 @@ def _stages(entry: Entry, at: str, draws: int, onnx: bool, kept: int) -> Iterato
     generator, errors = torch.Generator().manual_seed(1), []
     for batch in (1, 3):
         args = draw_inputs(exact, generator, batch=batch)
-        with torch.no_grad():
+        with torch.no_grad(), AllDouble():
             want, have = net(*args), made.static(*args)
         errors += [relative_error(want[task], have[task]) for task in net.tasks]
         sway = min(_sway(want[task]) for task in net.tasks)
@@ -90,6 +92,26 @@ def _stages(entry: Entry, at: str, draws: int, onnx: bool, kept: int) -> Iterato
     yield "minimum", checked
     needed = minimum.needed(net, backbone, exact, draws) if draws else None
     yield "done", {} if needed is None else {"needed": needed}
+
+
+class AllDouble(TorchFunctionMode):
+    """Within, what asks for float32 gets float64.
+
+    igc computes in float64 throughout to compare; a network that computes a part of itself in
+    float32, as position tables often are, would differ from that by the rounding of float32.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        args, kwargs = tree_map(_double, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def _double(value: Any) -> Any:
+    return torch.float64 if value is torch.float32 else value
 
 
 def _sway(output: torch.Tensor) -> float:
