@@ -122,6 +122,24 @@ def test_operations_on_sizes_known_later(case: str, tmp_path: Path) -> None:
         torch.testing.assert_close(torch.from_numpy(found), SHAPING[case](other))
 
 
+def test_padding_between_transposes(tmp_path: Path) -> None:
+    """onnxruntime moves a transpose past a Pad, and goes wrong where that names its axes."""
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.after = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.before(x).permute(0, 2, 3, 1)
+            return self.after(nn.functional.pad(y, (0, 0, 0, 1, 0, 1)).permute(0, 3, 1, 2))
+
+    net, x = Padded().eval(), torch.randn(2, 3, 9, 9)
+    _check(capture(net, (x,)), (x,), tmp_path)
+    (found,) = onnxruntime.InferenceSession(str(tmp_path / "op.onnx")).run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), net(x).detach(), rtol=1e-5, atol=1e-5)
+
+
 POOLS = {
     "average": nn.functional.adaptive_avg_pool2d,
     "max": nn.functional.adaptive_max_pool2d,

@@ -202,11 +202,12 @@ def _pad(at: Lowering, node: fx.Node) -> str:
         raise Unsupported("padding that depends on the input size")
     value, rank = args["self"], at.rank(args["self"])
     pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
-    axes = [rank - 1 - i for i in range(len(pairs))]
+    pairs = [(0, 0)] * (rank - len(pairs)) + pairs[::-1]  # torch begins with the last axis
+    # All axes: onnxruntime's transpose optimizer (1.31) reads past the end of a shorter list.
     pads = at.graph.integers([p[0] for p in pairs] + [p[1] for p in pairs], "pads")
     fill = args.get("value") or 0
     filled = at.scalar(fill, at.dtype(value)) if mode == "constant" and fill else None
-    return at.op("Pad", at(value), pads, filled, at.graph.integers(axes, "axes"), mode=mode)
+    return at.op("Pad", at(value), pads, filled, mode=mode)
 
 
 def _full(value: Any) -> Rule:

@@ -52,7 +52,7 @@ def _im2col(at: Lowering, node: fx.Node) -> str:
     padded = at(value)
     axes, steps = at.graph.integers([2, 3], "axes"), at.graph.integers(args["stride"], "steps")
     if any(args["padding"]):
-        padded = at.op("Pad", padded, at.graph.integers([*args["padding"]] * 2), None, axes)
+        padded = at.op("Pad", padded, at.graph.integers([0, 0, *args["padding"]] * 2, "pads"))
     behind = at.graph.integers([2], "axes")
     pieces = []
     for place in ((i, j) for i in range(kernel[0]) for j in range(kernel[1])):
