@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from igc.analysis.shapes import shapes
 from igc.devices import on_cpu
 from igc.digest import Source
 from igc.emit.gathers import gathered
 from igc.emit.plan import Plan, plan
 from igc.errors import BadInput
-from igc.graph import Program, cast_to
+from igc.graph import Program, cast_to, layer_of
 from igc.network import storage_key
 
 _serial = count(1)
@@ -130,6 +131,7 @@ def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
     """
     program = tied(program)
     typed = retype(program, program.dtype if dtype is None else dtype)
+    _require_one_type(program, typed)
     made = plan(typed)
     kind = type(
         "StaticNetwork", (StaticNetwork,), {"forward": compiled(made.forward, made.containers)}
@@ -159,6 +161,26 @@ def runnable(static: StaticNetwork) -> StaticNetwork:
     """
     program = static.unrounded_program()
     return emit(program, torch.float32) if program.dtype == torch.bfloat16 else static
+
+
+PRODUCTS = ("conv", "linear", "mm", "addmm", "bmm", "baddbmm", "matmul", "einsum")
+
+
+def _require_one_type(program: Program, typed: Program) -> None:
+    """Refuses a network whose products need weights of several types: emitted, all have one."""
+    types = {str(v.dtype) for v in program.constants.values() if v.dtype.is_floating_point}
+    if len(types) < 2:
+        return
+    facts = shapes(typed)
+    for node in typed.graph.nodes:
+        if str(node.target).removeprefix("aten.").startswith(PRODUCTS):
+            read = {str(facts[n].dtype) for n in node.all_input_nodes if facts[n].shape is not None}
+            if len(read) > 1:
+                raise BadInput(
+                    f"layer '{layer_of(node)}' computes in another floating type than the network "
+                    f"({' and '.join(sorted(read))}), and igc gives all weights one: convert the "
+                    "network to one, with net.float() say"
+                )
 
 
 def _unrounded(program: Program, typed: Program) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import igc
+from igc.errors import BadInput
 
 WIDE, SINGLE, HALF, BRAIN = torch.float64, torch.float32, torch.float16, torch.bfloat16
 
@@ -48,3 +49,22 @@ def test_known_channels_have_the_type_of_their_feature(
     igc.export_onnx(static, tmp_path / "net.onnx")
     check = igc.verify(net, tmp_path / "net.onnx", x)
     assert check.passed, str(check)
+
+
+class Inside(nn.Module):
+    """A layer with weights of its own type."""
+
+    def __init__(self, inner: torch.dtype) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 3, dtype=inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).to(self.second.weight.dtype)).to(x.dtype)
+
+
+@pytest.mark.parametrize("inner", [WIDE, HALF, BRAIN], ids=str)
+def test_weights_of_several_types_are_refused(inner: torch.dtype) -> None:
+    net, x = Inside(inner).eval(), torch.randn(2, 4)
+    with pytest.raises(BadInput, match=r"layer 'second' .*another floating type.*net\.float\(\)"):
+        igc.compile(net, x)
+    assert igc.verify(net.float(), igc.compile(net.float(), x), x).passed
