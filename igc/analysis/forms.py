@@ -218,6 +218,12 @@ def _select(node: fx.Node, relation: Select, known: Forms, shape: tuple[int, ...
         total = _sum(total, known.read(term.node, axis, size).scaled(by), ROUNDING)
         if len(total.pieces) > MAX_TERMS:
             return None
+    if axis is None and bool(total.constant.all()):  # x - x: one number everywhere
+        usual = 1 if len(shape) > 3 else len(shape) - 1  # where channels lie
+        dynamic = known.facts.dynamic(node)
+        axis = next(a for a in (usual, *range(len(shape))) if not dynamic[a])
+        number = np.full(shape[axis], float(total.shift[0]))
+        total = Form(axis, (), number, np.full(shape[axis], int(total.written[0])))
     return _finish(total, known, moves=False)
 
 

@@ -171,6 +171,8 @@ def live_inputs(relation: Mixing, forms: Forms) -> NDArray[np.bool_]:
     live = np.ones(size, dtype=bool)
     if known is not None and known[0] == relation.x_axis:
         live &= ~(known[1] & (known[2] == 0))
+    elif known is not None and bool((known[1] & (known[2] == 0)).all()):
+        live[:] = False  # zero along another axis, all of it
     other = known_of(relation.weight.node, forms)
     if other is not None and other[0] == relation.w_in and relation.groups == 1:
         live &= ~(other[1] & (other[2] == 0))

@@ -204,3 +204,27 @@ def test_a_dropped_branch_does_not_poison(idiom: str, poison: float) -> None:
     assert_equal(clean, static, (torch.zeros(2, 4),))
     x = torch.randn(3, 4, dtype=torch.float64)
     assert torch.isfinite(in_double(net)(x)).all() == (idiom == "where")
+
+
+@pytest.mark.parametrize("kind", ["images", "tokens", "ids"])
+def test_what_is_taken_from_itself_is_zero(kind: str) -> None:
+    """x - x: nothing of x is needed, nor of the kernels that read it, but for their biases."""
+
+    class Nothing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            first = {"images": nn.Conv2d(3, 6, 1), "tokens": nn.Linear(3, 6)}
+            self.first = first.get(kind, nn.Embedding(7, 6))
+            self.second = nn.Conv2d(6, 4, 1) if kind == "images" else nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            y = F.relu(self.second(y - y))
+            return y.mean((2, 3)) if kind == "images" else y.mean(1)
+
+    x = {"images": IMAGE[0].double(), "tokens": torch.randn(2, 5, 3).double()}
+    inputs = (x.get(kind, torch.randint(0, 7, (2, 5))),)
+    net = fresh(Nothing()).double()
+    static = compile_double(net, inputs)
+    assert_equal(net, static, inputs)
+    assert kernel_elements(static) == 0
