@@ -63,6 +63,8 @@ def _run(entry: Found, at: str, limits: Limits, printed: str, how: Found) -> Fou
         return found
     if code == -signal.SIGXCPU:
         return found | {"limit": f"{limits.seconds} CPU seconds"}
+    if code == -signal.SIGABRT and found.get("stage") == "minimum":  # the rest has passed
+        return found | {"limit": "torch aborted while it took the gradient"}
     if code == -signal.SIGKILL:
         return found | {"limit": "killed: the machine's memory, or its user"}
     return found | {"error": f"the process ended with {code}"}
