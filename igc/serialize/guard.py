@@ -26,6 +26,10 @@ MULTIPLE = 16  # of the file's own tensors: masked kernels of several tasks
 LARGE = 1 << 20  # smaller values need no adding up
 MAX_RANK = 32
 MAX_PIECES = 1 << 20
+# torch takes a number for these, too, and reads whatever lies there where it is none of theirs.
+ENUMS = {
+    "ScalarType": torch.dtype, "Layout": torch.layout, "MemoryFormat": torch.memory_format,
+}  # fmt: skip
 
 
 def bind(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +61,10 @@ def with_device(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> d
 
 
 def check_call(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raises `BadCheckpoint` for a call that would draw random numbers or change its operands."""
+    """Raises `BadCheckpoint` for a call that would draw random numbers or change its operands.
+
+    And for numbers in place of types, which torch does not check.
+    """
     name = name_of(target)
     if target is operator.getitem:
         if kwargs or len(args) != 2 or not isinstance(args[0], fx.Node):
@@ -69,6 +76,13 @@ def check_call(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
             raise BadCheckpoint(f"calls {name} on something else than sizes")
         return
     bound = bind(target, args, kwargs)
+    for argument in target._schema.arguments:
+        enum = next((e for word, e in ENUMS.items() if word in str(argument.real_type)), None)
+        value = bound.get(argument.name)
+        if enum is not None and value is not None and not isinstance(value, enum):
+            raise BadCheckpoint(
+                f"calls {name} with {argument.name}={show(value)}, no torch.{enum.__name__}"
+            )
     if name in FROZEN:
         key, value = FROZEN[name]
         default = next(a for a in target._schema.arguments if a.name == key)

@@ -153,6 +153,11 @@ CALLS: dict[str, tuple[Data, str]] = {
     "unknown argument": (call("aten.relu.default", X, inplace=True), "no room for an argument"),
     "argument twice": (call("aten.relu.default", X, self=X), "no room for an argument"),
     "wrong type": (call("aten.relu.default", "x"), "cannot run"),
+    "number for a type": (call("aten.log_softmax.int", X, -1, -1), "no torch.dtype"),
+    "number for a layout": (call("aten.zeros.default", [2], layout=9), "no torch.layout"),
+    "number for an order": (
+        call("aten.clone.default", X, memory_format=99), "no torch.memory_format",
+    ),
     "text for a number": (call("aten.softmax.int", X, "one"), "cannot run"),
     "unknown kind of argument": (call("aten.relu.default", {"code": "1"}), "unknown kind"),
     "two kinds": (call("aten.relu.default", {"node": "x", "float": "inf"}), "no argument"),
