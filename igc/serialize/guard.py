@@ -26,7 +26,7 @@ MULTIPLE = 16  # of the file's own tensors: masked kernels of several tasks
 LARGE = 1 << 20  # smaller values need no adding up
 MAX_RANK = 32
 MAX_PIECES = 1 << 20
-# torch takes a number for these, too, and reads whatever lies there where it is none of theirs.
+# torch takes a number for these, and these for numbers; it reads memory where a number is none.
 ENUMS = {
     "ScalarType": torch.dtype, "Layout": torch.layout, "MemoryFormat": torch.memory_format,
 }  # fmt: skip
@@ -82,6 +82,10 @@ def check_call(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
         if enum is not None and value is not None and not isinstance(value, enum):
             raise BadCheckpoint(
                 f"calls {name} with {argument.name}={show(value)}, no torch.{enum.__name__}"
+            )
+        if enum is None and isinstance(value, tuple(ENUMS.values())):
+            raise BadCheckpoint(
+                f"calls {name} with {argument.name}={value}, which is no place for it"
             )
     if name in FROZEN:
         key, value = FROZEN[name]

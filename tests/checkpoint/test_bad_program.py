@@ -158,6 +158,7 @@ CALLS: dict[str, tuple[Data, str]] = {
     "number for an order": (
         call("aten.clone.default", X, memory_format=99), "no torch.memory_format",
     ),
+    "type for a number": (call("aten.group_norm.default", X, {"dtype": "int8"}), "no place"),
     "text for a number": (call("aten.softmax.int", X, "one"), "cannot run"),
     "unknown kind of argument": (call("aten.relu.default", {"code": "1"}), "unknown kind"),
     "two kinds": (call("aten.relu.default", {"node": "x", "float": "inf"}), "no argument"),
