@@ -25,6 +25,8 @@ from igc.graph import Program, cast_to, layer_of
 from igc.network import storage_key
 
 _serial = count(1)
+# Operations that torch runs on operands of one floating type only.
+PRODUCTS = ("conv", "linear", "mm", "addmm", "bmm", "baddbmm", "matmul", "einsum")
 
 
 class StaticNetwork(nn.Module):
@@ -161,9 +163,6 @@ def runnable(static: StaticNetwork) -> StaticNetwork:
     """
     program = static.unrounded_program()
     return emit(program, torch.float32) if program.dtype == torch.bfloat16 else static
-
-
-PRODUCTS = ("conv", "linear", "mm", "addmm", "bmm", "baddbmm", "matmul", "einsum")
 
 
 def _require_one_type(program: Program, typed: Program) -> None:
