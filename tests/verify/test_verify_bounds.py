@@ -16,7 +16,14 @@ from igc.graph import InputSpec, Program
 from igc.precise import decided
 from igc.verifying import Check, Leg, OutputCheck, verify
 from igc.verifying.check import group
-from igc.verifying.compare import Yardstick, float64_leg, largest, own_leg, rounding
+from igc.verifying.compare import (
+    Yardstick,
+    float64_leg,
+    largest,
+    own_leg,
+    rounded_otherwise,
+    rounding,
+)
 from igc.verifying.inputs import draws, of_program
 
 aten = torch.ops.aten
@@ -235,3 +242,50 @@ def test_constants_may_be_folded_in_float64_or_in_the_network_s_own_precision() 
     half_and_half = torch.cat([rounded[:2].double(), precise[2:]])
     assert not verify(reference, holding(half_and_half)).passed
     assert not verify(reference, holding(precise + 1e-7)).passed
+
+
+class Logistic(nn.Module):
+    """x -> r x (1 - x), often: each step doubles a rounding error."""
+
+    def __init__(self, multiplied_out: bool, r: float = 3.9) -> None:
+        super().__init__()
+        self.multiplied_out = multiplied_out
+        self.r = nn.Parameter(torch.tensor(r))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(14):
+            x = self.r * x - self.r * x * x if self.multiplied_out else self.r * x * (1 - x)
+        return x
+
+
+@pytest.mark.parametrize("at", [0.9703746438026428, 0.8118910193443298])
+def test_a_reference_that_was_lucky_in_its_rounding_is_asked_again(at: float) -> None:
+    """Its one run errs by far less than the next value would; the other form errs as usual."""
+    x = torch.tensor([[at]])
+    check = verify(Logistic(False), Logistic(True), x)
+    (output,) = check.outputs.values()
+    assert check.passed, str(check)
+    assert any("5 runs" in leg.bound_from for leg in output.legs)
+    assert not verify(Logistic(False), Logistic(True, 3.9005), x).passed
+
+
+def test_more_runs_do_not_excuse_a_difference() -> None:
+    other = tower(0, True)
+    other.constants["w2"] = other.constants["w2"] * 1.0001
+    legs = verify(tower(0, False), other).outputs["y"].legs
+    wrong = [leg for leg in legs if not leg.passed and "float32" in leg.way]
+    assert wrong
+    assert all("5 runs" in leg.bound_from for leg in wrong)
+
+
+def test_inputs_are_rounded_otherwise_by_no_more_than_one_unit() -> None:
+    x, ids = torch.linspace(-3.0, 3.0, 101), torch.arange(101)
+    sets = list(rounded_otherwise((x, ids), torch.float32))
+    assert len(sets) == 4
+    for moved, same in sets:
+        gap = (moved.double() - x.double()).abs()
+        assert moved.dtype == x.dtype
+        assert torch.equal(same, ids)
+        assert 0 < int((gap > 0).sum()) < x.numel()
+        assert bool((gap <= 2 * torch.finfo(torch.float32).eps * x.abs()).all())
+    assert list(rounded_otherwise((ids,), torch.float32)) == []
