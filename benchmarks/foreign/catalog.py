@@ -162,7 +162,7 @@ def _regnet_y_128gf() -> tuple[nn.Module, str]:
     from torchvision.models.regnet import BlockParams, RegNet
 
     params = BlockParams.from_init_params(
-        depth=27, w_0=114, w_a=40.2, w_m=2.52, group_width=66, se_ratio=0.25
+        depth=27, w_0=112, w_a=40.2, w_m=2.52, group_width=64, se_ratio=0.25
     )
     return RegNet(params, num_classes=CLASSES), "a quarter as wide"
 

@@ -32,12 +32,14 @@ class Limits:
 def run(entry: Found, at: str, limits: Limits, **how: Any) -> Found:
     """What `judge(entry, at, **how)` finds; `limit` tells which limit ended it, if one did.
 
-    Where it ended with an error, `printed` holds the last lines of what it printed.
+    Where it ended early, `printed` holds what it said last: the reason that C++ gives, and the last
+    lines.
     """
     with tempfile.NamedTemporaryFile("r", errors="replace") as printed:
         found = _run(entry, at, limits, printed.name, how)
         lines = printed.read().strip().splitlines()
-    return found | {"printed": lines[-3:]} if "error" in found and lines else found
+    told = [line for line in lines if "what():" in line] + lines[-3:]
+    return found | {"printed": told} if told and {"error", "limit"} & found.keys() else found
 
 
 def _run(entry: Found, at: str, limits: Limits, printed: str, how: Found) -> Found:
