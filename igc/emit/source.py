@@ -70,9 +70,14 @@ def export_source(static: StaticNetwork, folder: str | os.PathLike[str]) -> None
     `net.py` holds a class `Net` with the very forward of `static`, and `load(path)`. Both files
     are written under temporary names and renamed at the end; a new folder appears with both in it,
     in an old one a kill between the two renames leaves a pair that `load` refuses if the shapes
-    differ. Raises `BadInput` where the
-    folder cannot be written or where parameters were reshaped since compiling.
+    differ. Raises `BadInput` where the folder cannot be written or is named like an ONNX file, or
+    where parameters were reshaped since compiling.
     """
+    if os.fspath(folder).lower().endswith(".onnx"):
+        raise BadInput(
+            f"{folder}: this writes PyTorch source into a folder; igc.export_onnx(static, path) "
+            "writes ONNX"
+        )
     static.to_program()  # refuses a module that another tool has cut
     check_writable_folder(folder)
     target = Path(folder)

@@ -66,6 +66,7 @@ class GatedNetwork(nn.Module):
         self.branches = Named(copies, branches)
         self.gates = Named({p.layer: gates(p) for p in points}, layers)
         self.mixes = Named({p.layer: mix(p) for p in points if p.node in plan.mixed}, layers)
+        _join(traced.root, self.gates, self.mixes)
         self.heads = Named(heads, branches)
         self.graph = plan.build(Keys(branches, layers))
         self._backbone_keys = frozenset(traced.root.state_dict())
@@ -123,6 +124,17 @@ class GatedNetwork(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, graph=graph_of(state["graph"]))
         self._bind()
+
+
+def _join(backbone: nn.Module, *parts: nn.Module) -> None:
+    """Moves `parts` to the backbone's device, and to its type if that is a floating one.
+
+    A float32 mix in a bfloat16 network would make float32 features, which no layer there takes.
+    """
+    like = next((p for p in backbone.parameters() if p.is_floating_point()), None)
+    if like is not None:
+        for part in parts:
+            part.to(like)
 
 
 def _blank() -> GatedNetwork:

@@ -111,3 +111,9 @@ def test_unwritable_places_are_bad_input(tmp_path: Path) -> None:
     for place in (tmp_path / "file", tmp_path / "no" / "such"):
         with pytest.raises(BadInput):
             export_source(static, place)
+
+
+def test_a_folder_named_like_an_onnx_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="export_onnx"):
+        emit(branches()[1]).export(tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())

@@ -184,6 +184,18 @@ def test_other_devices_and_dtypes() -> None:
     assert net.double()(X.double())["a"].dtype == torch.float64
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_gates_and_mixes_have_the_type_of_the_backbone(dtype: torch.dtype) -> None:
+    """A float32 mix would hand float32 features to layers that do not take them."""
+    given = {task: nn.Linear(6, 2, dtype=dtype) for task in "ab"}
+    net = gate(Residual().to(dtype), given, at="layer")
+    assert {p.dtype for p in net.parameters()} == {dtype}
+    for mode in (net.train(), net.eval()):
+        assert mode(X.to(dtype))["a"].dtype == dtype
+    onward = gate(Residual().to("meta"), {"a": nn.Linear(6, 2, device="meta")}, at="layer")
+    assert {p.device.type for p in onward.parameters()} == {"meta"}
+
+
 ODD = ["depth map", "a.b", "a_b", "train", "class", "深度", "half", "keys", "2d", "_", "-", "Ω"]
 
 
