@@ -159,6 +159,9 @@ def _check_target(node: fx.Node) -> None:
         return
     if target is operator.getitem:
         return
+    if isinstance(node.meta.get("val"), torch.types.py_sym_types):
+        # try again with fewer dynamic axes
+        raise ValueError(f"layer '{_layer(node)}' computes a size by {target}")
     raise BadInput(
         f"layer '{_layer(node)}' calls {target}, which has no ATen form; "
         "rewrite it with ordinary tensor operations"

@@ -213,3 +213,25 @@ def test_what_a_forward_stores_is_gone_afterwards() -> None:
     again = capture(net, x)
     assert net[0].known == {"table": kept} and net[0].seen == [4]
     torch.testing.assert_close(execute(again, [x])[0], want, rtol=0, atol=0)
+
+
+class Distances(nn.Module):
+    """Positions scaled by the quotient of two sizes, as multi-scale attention has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine, coarse = self.conv(x), F.avg_pool2d(self.conv(x), 2)
+        ratio = max(fine.shape[-1] / coarse.shape[-1], 1.0)
+        near = torch.arange(fine.shape[-1]) - torch.arange(fine.shape[-1]) * ratio
+        return fine + near
+
+
+def test_sizes_divided_with_a_remainder_are_fixed_and_the_batch_is_not() -> None:
+    net, x = Distances().eval(), torch.randn(3, 3, 16, 16)
+    program = capture(net, x[:2])
+    assert program.inputs[0].dims == ("batch", 3, 16, 16)
+    (got,) = execute(program, [x])
+    assert torch.equal(got, net(x))
