@@ -10,12 +10,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import torch.nn.functional as F
 from emit_nets import Function, run
 from op_cases import POINTWISE, SHAPING, TOKENS, WHOLE_AXES, Case
 from torch import Tensor, nn
 
 from igc.capture import capture
 from igc.emit import emit, export_onnx
+from igc.errors import CheckFailed
 from igc.graph import Program
 
 
@@ -169,3 +171,25 @@ def test_uneven_pooling_is_no_product(tmp_path: Path) -> None:
     program = capture(Function(lambda x: nn.functional.adaptive_avg_pool2d(x, (2, 4))), (x,))
     export_onnx(emit(program), tmp_path / "op.onnx")
     assert not {"MatMul", "Gemm"} & {n.op_type for n in onnx.load(tmp_path / "op.onnx").graph.node}
+
+
+def test_smooth_resizing_by_a_factor_is_left_to_torch(tmp_path: Path) -> None:
+    x = torch.randn(2, 8, 16, 16)
+    program = capture(
+        Function(lambda x: F.interpolate(x, scale_factor=0.5, mode="bicubic", antialias=True)), (x,)
+    )
+    info = export_onnx(emit(program), tmp_path / "op.onnx", simplify=False)
+    assert info.route != "direct"
+    assert "anti-aliased" in info.reason
+
+
+@pytest.mark.parametrize("options", [{"size": (3, 1)}, {"size": (5, 3), "align_corners": True}])
+def test_smooth_resizing_that_onnxruntime_gets_wrong_is_refused(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    x = torch.randn(2, 8, 16, 16)
+    kind = {"mode": "bicubic", "antialias": True}
+    program = capture(Function(lambda x: F.interpolate(x, **kind, **options)), (x,))
+    with pytest.raises(CheckFailed, match="does not compute"):
+        export_onnx(emit(program), tmp_path / "op.onnx", simplify=False)
+    assert not list(tmp_path.iterdir())

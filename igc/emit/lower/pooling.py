@@ -63,7 +63,9 @@ def _avg_pool(at: Lowering, node: fx.Node) -> str:
     return at.op("AveragePool", at(args["self"]), count_include_pad=include, **attributes)
 
 
-def _resize(mode: str, exact: bool = False) -> Rule:
+def _resize(mode: str, exact: bool = False, smooth: bool = False) -> Rule:
+    """`exact`: torch's nearest-exact; `smooth`: with anti-aliasing, as Pillow resizes."""
+
     def rule(at: Lowering, node: fx.Node) -> str:
         args = bind(node)
         value, rank = args["input"], at.rank(args["input"])
@@ -76,7 +78,16 @@ def _resize(mode: str, exact: bool = False) -> Rule:
         else:
             attributes["coordinate_transformation_mode"] = "pytorch_half_pixel"
         if mode == "cubic":
-            attributes["cubic_coeff_a"] = -0.75
+            attributes["cubic_coeff_a"] = -0.5 if smooth else -0.75
+        if smooth:
+            if args["align_corners"]:
+                raise Unsupported("anti-aliased resizing with aligned corners")
+            # onnxruntime (1.31) goes wrong where a width becomes 1 and a height does not.
+            height, width = (at.static(node, axis) for axis in (2, 3))
+            if width is None or (width == 1 and height != 1):
+                raise Unsupported("anti-aliased resizing to a width that is 1 or not known")
+            attributes |= {"antialias": 1, "exclude_outside": 1}
+            attributes["coordinate_transformation_mode"] = "half_pixel"
         scales, sizes = args["scale_factors"], args["output_size"]
         if scales is not None:
             if not all(isinstance(s, (int, float)) for s in scales):
@@ -201,6 +212,8 @@ RULES: dict[str, Rule] = {
     "upsample_bilinear2d": _resize("linear"),
     "upsample_trilinear3d": _resize("linear"),
     "upsample_bicubic2d": _resize("cubic"),
+    "_upsample_bilinear2d_aa": _resize("linear", smooth=True),
+    "_upsample_bicubic2d_aa": _resize("cubic", smooth=True),
     **{name: _reduce(name) for name in REDUCTIONS},
     "linalg_vector_norm": _vector_norm,
     "std": _spread_of(root=True),
