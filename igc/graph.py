@@ -85,15 +85,19 @@ class Program:
         )
 
     def constant(self, name: str) -> Tensor:
-        """A constant as the program computes with it.
+        """A constant as the program computes with it: in its `kind`."""
+        return cast_to(self.constants[name], self.kind(name))
 
-        Folded constants are stored in float64, whatever the network's type: they are rounded once,
-        here or when the static network is emitted.
+    def kind(self, name: str) -> torch.dtype:
+        """The type that a constant counts as.
+
+        Constants that the network's own precision would round are folded in float64, and rounded
+        once: in `constant`, or when the static network is emitted. Others have the type that they
+        are stored in. Either may not be the program's: tables in float32 in a bfloat16 network.
         """
-        value = self.constants[name]
         origin = self.origins.get(name)
-        folded = origin is not None and bool(origin.transform)
-        return cast_to(value, self.dtype) if folded else value
+        known = None if origin is None else origin.counts_as
+        return self.constants[name].dtype if known is None else known
 
     @property
     def placeholders(self) -> list[fx.Node]:
@@ -113,8 +117,9 @@ class Origin:
 
     `index` holds one index tuple per axis, `None` for "all of this axis"; `transform` is empty for
     moved rows and names the computation otherwise (for example "fold batch norm"). `recipe` is the
-    computation itself (`igc.recipe`), None for what is made of nothing in the checkpoint; it is
-    known while compiling alone and is not saved.
+    computation itself (`igc.recipe`), None for what is made of nothing in the checkpoint.
+    `counts_as` is the type that the network computes with where the constant is stored in a wider
+    one (`Program.kind`). Both are known while compiling alone and are not saved.
     """
 
     source: str
@@ -122,6 +127,7 @@ class Origin:
     transform: str = ""
     parts: tuple[str, ...] = ()
     recipe: Recipe | None = field(default=None, compare=False, repr=False)
+    counts_as: torch.dtype | None = None
 
 
 def args_of(node: fx.Node) -> tuple[Any, ...]:
@@ -253,9 +259,8 @@ def _fetch(
 
 
 def _on_meta(program: Program, name: str, dtype: torch.dtype | None) -> Tensor:
-    value, origin = program.constants[name], program.origins.get(name)
-    folded = origin is not None and bool(origin.transform)
-    kept = cast_dtype(value.dtype, dtype or (program.dtype if folded else None))
+    value = program.constants[name]
+    kept = cast_dtype(value.dtype, dtype or program.kind(name))
     return torch.empty_strided(value.shape, value.stride(), dtype=kept, device="meta")
 
 

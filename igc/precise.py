@@ -91,7 +91,7 @@ def _frozen(program: Program, chosen: set[fx.Node]) -> Program:
             wanted.add(node)
             stack.extend(node.all_input_nodes)
     order = [n for n in program.graph.nodes if n in wanted]
-    values = _evaluate(order, lambda n: program.constants[str(n.target)])
+    values = _evaluate(order, lambda n: program.constant(str(n.target)))
     graph = fx.Graph()
     env: dict[fx.Node, fx.Node] = {}
     constants = dict(program.constants)

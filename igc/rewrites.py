@@ -220,6 +220,21 @@ def _glu(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) 
     )
 
 
+def _one_hot(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
+    """one_hot(x, n) = x[..., None] == arange(n), as int64."""
+    x, *rest = args_of(node)
+    classes = rest[0] if rest else node.kwargs.get("num_classes", -1)
+    if not isinstance(classes, int) or classes < 1:
+        return copy_node(graph, node, env.__getitem__)
+    numbers = call(graph, node, aten.arange.default, classes)
+    numbers.kwargs = {"dtype": torch.int64, "device": torch.device("cpu")}
+    column = call(graph, node, aten.unsqueeze.default, env[x], -1)
+    equal = call(graph, node, aten.eq.Tensor, column, numbers)
+    new = call(graph, node, aten._to_copy.default, equal)
+    new.kwargs = {"dtype": torch.int64}
+    return new
+
+
 REWRITES: dict[Any, Rewrite] = {
     **dict.fromkeys(IDENTITY, _identity),
     aten.dropout.default: _dropout,
@@ -234,6 +249,7 @@ REWRITES: dict[Any, Rewrite] = {
     aten.roll.default: _roll,
     aten.flip.default: _flip,
     aten.glu.default: _glu,
+    aten.one_hot.default: _one_hot,
     aten.split.Tensor: _pieces,
     aten.split_with_sizes.default: _pieces,
     aten.chunk.default: _pieces,

@@ -19,7 +19,7 @@ from igc.analysis.layers import layers, owner
 from igc.analysis.lifetimes import Lifetimes
 from igc.analysis.routes import routes_of
 from igc.analysis.shapes import Value, shapes, single
-from igc.graph import Program, cast_dtype
+from igc.graph import Program
 from igc.macs import op_macs
 from igc.ops.facts import Facts
 
@@ -193,7 +193,7 @@ def _constants(
     found = []
     for name, nodes in readers.items():
         value = program.constants[name]
-        width = cast_dtype(value.dtype, program.dtype).itemsize
+        width = program.kind(name).itemsize
         users = [user for node in nodes for user in node.users if user.op == "call_function"]
         tasks = {task for node in nodes for task in needed[node]}
         found.append(

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from igc.analysis.shapes import Value
-from igc.graph import Program, cast_dtype
+from igc.graph import Program
 
 aten = torch.ops.aten
 VIEWS = (aten.reshape.default, aten.flatten.using_ints)  # copies only where they have to
@@ -37,7 +37,7 @@ class Lifetimes:
             source = _viewed(node)
             owner[node] = node if source is None else owner[source]
             counts = node.op in ("placeholder", "call_function") and source is None
-            size[node] = _bytes(facts[node], program) if counts else 0
+            size[node] = _bytes(facts[node]) if counts else 0
         return cls(owner, size)
 
     def reads(self, node: fx.Node) -> set[fx.Node]:
@@ -77,9 +77,9 @@ def _viewed(node: fx.Node) -> fx.Node | None:
     return node.args[0] if getattr(node.target, "__name__", "") == "getitem" else None
 
 
-def _bytes(value: Value, program: Program) -> int:
+def _bytes(value: Value) -> int:
     if value.many:
-        return sum(_bytes(v, program) for v in value.many)
+        return sum(_bytes(v) for v in value.many)
     if value.shape is None or value.dtype is None:
         return 0
-    return prod(value.shape) * cast_dtype(value.dtype, program.dtype).itemsize
+    return prod(value.shape) * value.dtype.itemsize

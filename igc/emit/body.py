@@ -51,7 +51,7 @@ class Body:
             for n in program.graph.nodes
             if n.op == "get_attr"
             and str(n.target) in where
-            and program.constants[str(n.target)].dtype.is_floating_point
+            and program.constants[str(n.target)].dtype == program.dtype
         )
         like = next(likes, None)
         self._write = Writer(self._ref, program.dtype, f"self.{like}" if like else None)

@@ -15,18 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from igc.analysis.shapes import shapes
 from igc.devices import on_cpu
 from igc.digest import Source
 from igc.emit.gathers import gathered
 from igc.emit.plan import Plan, plan
+from igc.emit.precision import retype, unrounded, with_casts
 from igc.errors import BadInput
-from igc.graph import Program, cast_to, layer_of
+from igc.graph import Origin, Program, cast_to
 from igc.network import storage_key
 
 _serial = count(1)
-# Operations that torch runs on operands of one floating type only.
-PRODUCTS = ("conv", "linear", "mm", "addmm", "bmm", "baddbmm", "matmul", "einsum")
 
 
 class StaticNetwork(nn.Module):
@@ -99,7 +97,13 @@ class StaticNetwork(nn.Module):
             for name, value in self.unrounded.items()
             if torch.equal(cast_to(value, program.dtype), program.constants[name])
         }
-        return replace(program, constants={**program.constants, **wide})
+        known = {name: program.origins.get(name, Origin(name)) for name in wide}
+        return replace(
+            program,
+            constants={**program.constants, **wide},
+            origins=program.origins
+            | {k: replace(o, counts_as=program.dtype) for k, o in known.items()},
+        )
 
     def gathered_layers(self) -> list[nn.Module]:
         """The layers from whose output channels a gather picks, by channel number.
@@ -123,24 +127,24 @@ class StaticNetwork(nn.Module):
 
 
 def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
-    """The static network that runs `program`, in evaluation mode, floating tensors in `dtype`.
+    """The static network that runs `program`, in evaluation mode, in the floating type `dtype`.
 
-    `dtype` is the program's own by default. Convolution, linear and norm weights become parameters
-    of `torch.nn` layers named after the user's, other floating constants parameters, the rest
-    (indices, masks) buffers; all are copies, so that training the static network leaves its source
+    `dtype` is the program's own by default; constants of another type keep it
+    (`igc.emit.precision`). Convolution, linear and norm weights become parameters of `torch.nn`
+    layers named after the user's, other floating constants parameters, the rest (indices, masks)
+    buffers; all are copies, so that training the static network leaves its source
     alone. Tensors that share their memory, as tied weights do, become one parameter. Raises
     `BadInput` where the outputs are no tensors, tuples, lists or dicts.
     """
     program = tied(program)
-    typed = retype(program, program.dtype if dtype is None else dtype)
-    _require_one_type(program, typed)
+    typed = with_casts(retype(program, program.dtype if dtype is None else dtype))
     made = plan(typed)
     kind = type(
         "StaticNetwork", (StaticNetwork,), {"forward": compiled(made.forward, made.containers)}
     )
     static: StaticNetwork = kind()
     static.plan = made
-    static.unrounded = _unrounded(program, typed)
+    static.unrounded = unrounded(program, typed)
     for name, layer in made.layers.items():
         module = layer.build()
         for own, constant in layer.tensors:
@@ -163,51 +167,6 @@ def runnable(static: StaticNetwork) -> StaticNetwork:
     """
     program = static.unrounded_program()
     return emit(program, torch.float32) if program.dtype == torch.bfloat16 else static
-
-
-def _require_one_type(program: Program, typed: Program) -> None:
-    """Refuses a network whose products need weights of several types: emitted, all have one."""
-    types = {str(v.dtype) for v in program.constants.values() if v.dtype.is_floating_point}
-    if len(types) < 2:
-        return
-    facts = shapes(typed)
-    for node in typed.graph.nodes:
-        if str(node.target).removeprefix("aten.").startswith(PRODUCTS):
-            read = {str(facts[n].dtype) for n in node.all_input_nodes if facts[n].shape is not None}
-            if len(read) > 1:
-                raise BadInput(
-                    f"layer '{layer_of(node)}' computes in another floating type than the network "
-                    f"({' and '.join(sorted(read))}), and igc gives all weights one: convert the "
-                    "network to one, with net.float() say"
-                )
-
-
-def _unrounded(program: Program, typed: Program) -> dict[str, Tensor]:
-    """What a bfloat16 network's ONNX file takes from `program` as float32 has it."""
-    if not program.dtype == typed.dtype == torch.bfloat16:
-        return {}
-    wide = {k: v.float() for k, v in program.constants.items() if v.dtype.is_floating_point}
-    return {k: v for k, v in wide.items() if not torch.equal(v, typed.constants[k].float())}
-
-
-def retype(program: Program, dtype: torch.dtype) -> Program:
-    """The program with floating constants and inputs in `dtype`, and so the calls that name it."""
-    constants = {k: cast_to(v, dtype) for k, v in program.constants.items()}
-    if dtype == program.dtype:
-        return replace(program, constants=constants)
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
-
-    def convert(value: Any) -> Any:
-        return dtype if isinstance(value, torch.dtype) and value == program.dtype else value
-
-    for node in program.graph.nodes:
-        env[node] = graph.node_copy(node, env.__getitem__)
-        if node.op == "call_function":
-            env[node].args = torch.utils._pytree.tree_map(convert, env[node].args)
-            env[node].kwargs = torch.utils._pytree.tree_map(convert, env[node].kwargs)
-    inputs = tuple(replace(spec, dtype=convert(spec.dtype)) for spec in program.inputs)
-    return replace(program, graph=graph, constants=constants, inputs=inputs, dtype=dtype)
 
 
 def compiled(text: str, containers: Mapping[str, type[Any]]) -> Any:

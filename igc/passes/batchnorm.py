@@ -7,7 +7,7 @@ Computed in float64 and rounded once, when the static network is emitted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -90,6 +90,7 @@ class _Folder:
         assert isinstance(rel, Mixing)
         scale, shift = self.affine(norm)
         weight_name = str(rel.weight.node.target)
+        own = self.program.kind(weight_name)
         weight = self.pool.values[weight_name].double()
         new = weight * _along(scale, weight, rel)
         bias = self.double(rel.bias)
@@ -103,9 +104,9 @@ class _Folder:
         bias_name = (
             weight_name.rpartition(".")[0] + ".bias" if rel.bias is None else str(rel.bias.target)
         )
-        w = self.pool.add(weight_name, new, self.origin(weight_name, parts, kernel))
+        w = self.add(weight_name, new, own, self.origin(weight_name, parts, kernel))
         made_of = (weight_name, *parts)
-        b = self.pool.add(bias_name.lstrip("."), new_bias, self.origin(bias_name, made_of, shifted))
+        b = self.add(bias_name.lstrip("."), new_bias, own, self.origin(bias_name, made_of, shifted))
         args = list(node.args)
         args[args.index(rel.weight.node)] = self.build.attr(w, node.meta)
         if node.target is aten.addmm.default:
@@ -128,6 +129,10 @@ class _Folder:
             **{k: norm.meta[k] for k in ("source", "kept") if k in norm.meta},
         }
         return result
+
+    def add(self, name: str, value: Tensor, own: torch.dtype, origin: Origin) -> str:
+        """A new constant, in float64 for now, that counts as the type of its layer."""
+        return self.pool.add(name, value, replace(origin, counts_as=own))
 
     def recipe(self, node: Any) -> Any:
         """The recipe of an operand; None where there is no operand."""

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from igc.analysis.numbering import freeze
+from igc.digest import raw_bytes
 from igc.graph import Program, copy_node
 from igc.passes.record import Record
 
@@ -47,7 +48,8 @@ def _key(node: fx.Node, env: dict[fx.Node, fx.Node], program: Program) -> Any:
         name = str(node.target)
         value, origin = program.constants[name], program.origins.get(name)
         if origin is not None and not origin.source and value.numel() <= 1 << 16:
-            return "content", value.dtype, tuple(value.shape), value.numpy().tobytes()
+            types = program.kind(name), value.dtype
+            return "content", types, tuple(value.shape), bytes(raw_bytes(value))
         return "constant", name
     if node.op != "call_function":
         return None

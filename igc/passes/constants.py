@@ -62,7 +62,9 @@ class ConstantPool:
         recipe = take(self.recipe(name), index)
         if before.transform:
             transform = before.transform + ", slice"
-            return Origin(before.source, index, transform, self.sources(name), recipe)
+            return Origin(
+                before.source, index, transform, self.sources(name), recipe, before.counts_as
+            )
         old = before.index or (None,) * len(picks)
         new = tuple(
             o if p is None else p if o is None else tuple(o[i] for i in p)
@@ -75,7 +77,7 @@ class ConstantPool:
         before = self.origin(name)
         transform = f"{before.transform}, select {index} of axis {axis}".lstrip(", ")
         recipe = over("select", required(self.recipe(name)), axis, index)
-        return Origin(before.source, (), transform, self.sources(name), recipe)
+        return Origin(before.source, (), transform, self.sources(name), recipe, before.counts_as)
 
     def group_origin(
         self, name: str, plan: GroupPlan, blocks: Sequence[tuple[Tensor, Tensor]]
@@ -90,7 +92,14 @@ class ConstantPool:
             tuple(tuple(b.tolist()) for b in axis) for axis in zip(*blocks, strict=True)
         )
         recipe = over("groups", required(self.recipe(name)), first, second)
-        return Origin(self.origin(name).source, (rows, columns), "slice groups", recipe=recipe)
+        before = self.origin(name)
+        return Origin(
+            before.source,
+            (rows, columns),
+            "slice groups",
+            recipe=recipe,
+            counts_as=before.counts_as,
+        )
 
     def add(self, name: str, value: Tensor, origin: Origin | None = None) -> str:
         """A new constant under `name` or, where that is taken, `name` with a number."""

@@ -47,8 +47,8 @@ class FoldConstants:
         for node in program.graph.nodes:
             if node.op == "get_attr":
                 env[node] = build.attr(str(node.target), node.meta)
-            elif (value := _evaluate(node, env, pool, program.dtype, facts)) is not None:
-                name, is_hard = _store(node, value, env, pool, hard)
+            elif (value := _evaluate(node, env, pool, facts)) is not None:
+                name, is_hard = _store(node, *value, env, pool, hard)
                 if is_hard:
                     hard.add(name)
                 env[node] = build.attr(name, node.meta)
@@ -65,9 +65,9 @@ def _evaluate(
     node: fx.Node,
     env: dict[fx.Node, Any],
     pool: ConstantPool,
-    dtype: torch.dtype,
     facts: dict[fx.Node, Value],
-) -> Tensor | None:
+) -> tuple[Tensor, torch.dtype | None] | None:
+    """The node's value and, where that is kept in float64 for now, the type that it counts as."""
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return None
     if torch.Tag.nondeterministic_seeded in node.target.tags:
@@ -92,12 +92,17 @@ def _evaluate(
     own = facts[node].dtype
     assert own is not None
     narrow = value.to(own).contiguous()
-    exact = own != dtype or not own.is_floating_point or torch.equal(narrow.double(), value)
-    return narrow if exact else value.contiguous()
+    exact = not own.is_floating_point or torch.equal(narrow.double(), value)
+    return (narrow, None) if exact else (value.contiguous(), own)
 
 
 def _store(
-    node: fx.Node, value: Tensor, env: dict[fx.Node, Any], pool: ConstantPool, hard: set[str]
+    node: fx.Node,
+    value: Tensor,
+    counts_as: torch.dtype | None,
+    env: dict[fx.Node, Any],
+    pool: ConstantPool,
+    hard: set[str],
 ) -> tuple[str, bool]:
     parts = [str(env[n].target) for n in node.all_input_nodes]
     is_hard = any(p in hard for p in parts) or str(node.target).split(".")[1] in DECISIONS
@@ -106,10 +111,12 @@ def _store(
     base = max(parts, key=lambda p: pool.values[p].numel(), default="constant")
     for part in parts:  # a mask of ones changes nothing
         old = pool.values[part]
-        if old.dtype == value.dtype and old.shape == value.shape and torch.equal(old, value):
+        same = (old.dtype, pool.origin(part).counts_as) == (value.dtype, counts_as)
+        if same and old.shape == value.shape and torch.equal(old, value):
             return part, is_hard
     sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
-    origin = Origin(base.partition("~")[0], (), f"fold {node.target}", sources, ("node", node.name))
+    recipe = ("node", node.name)
+    origin = Origin(base.partition("~")[0], (), f"fold {node.target}", sources, recipe, counts_as)
     return pool.add(base, value, origin), is_hard
 
 

@@ -181,13 +181,10 @@ def vector(
     """
     shape = [1] * rank
     shape[axis] = len(values)
-    # Kept in float64: emission rounds once, to the network's own type.
+    # Kept in float64: emission rounds once.
     tensor = torch.from_numpy(np.array(values, dtype=np.float64)).reshape(shape)
-    constant = slicer.build.constant(node.meta, "coefficient", tensor, recipe)
     own = slicer.facts.at[node].dtype
-    if own == slicer.program.dtype:
-        return constant
-    return slicer.build.call(node.meta, aten._to_copy.default, constant, dtype=own)
+    return slicer.build.constant(node.meta, "coefficient", tensor, recipe, own)
 
 
 def fill(

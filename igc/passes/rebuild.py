@@ -45,10 +45,11 @@ class Builder:
         return self._attr[name]
 
     def constant(
-        self, meta: dict[str, Any], name: str, value: torch.Tensor, recipe: Recipe | None = None
-    ) -> fx.Node:
+        self, meta: dict[str, Any], name: str, value: torch.Tensor,
+        recipe: Recipe | None = None, counts_as: torch.dtype | None = None,
+    ) -> fx.Node:  # fmt: skip
         """A new constant and its node."""
-        origin = Origin("", (), "computed", recipe=recipe)
+        origin = Origin("", (), "computed", recipe=recipe, counts_as=counts_as)
         return self.attr(self.pool.add(name, value, origin), meta)
 
     def take(

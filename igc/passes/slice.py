@@ -25,7 +25,7 @@ from igc.analysis.liveness import (
     regrouped,
     taken,
 )
-from igc.graph import Program, copy_node, mapped, tensor_operands
+from igc.graph import Program, copy_node, mapped
 from igc.ops import Facts, relation
 from igc.ops.relations import Blocks, Concat, Mixing, Opaque, Pointwise, Regroup, Select, Take
 from igc.passes.constants import ConstantPool
@@ -70,7 +70,8 @@ def _changes(live: Liveness) -> bool:
 def _record(live: Liveness, record: Record) -> None:
     for node, rel in live.forms.relations.items():
         alive = node in live.kept and all(m.any() for m in live.kept[node])
-        reads = any(True for _ in tensor_operands(node))  # else it keeps nothing: an arange, say
+        # An arange, say, reads sizes alone, and keeps nothing.
+        reads = any(map(live.forms.facts.is_tensor, node.all_input_nodes))
         if isinstance(rel, Opaque) and node.op == "call_function" and alive and reads:
             record.opaque(node, rel.reason)
     for node, plan in live.groups.items():

@@ -26,10 +26,15 @@ LARGE_DEFAULT = 30.0
 
 @dataclass(frozen=True)
 class Draw:
-    """One set of inputs and what to call it in a message."""
+    """One set of inputs and what to call it in a message.
+
+    `resized`: at image sizes that igc chose. A network may not take them though its shapes do: a
+    table of positions can be too short. It is left out then.
+    """
 
     label: str
     tensors: tuple[Tensor, ...]
+    resized: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
     doubled = {k: 2 * v for k, v in single.items() if k != batch}
     images = signature.other or doubled  # capture has checked that the network takes twice
     if images:
-        found.append(_random(signature, single | images, 1.0, 2))
+        found.append(replace(_random(signature, single | images, 1.0, 2), resized=True))
     return found, notes
 
 

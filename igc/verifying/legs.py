@@ -39,7 +39,10 @@ class Comparison:
     _draws: dict[str, Draw] = field(default_factory=dict)
 
     def add(self, draw: Draw) -> None:
-        """Runs both sides on `draw` and records every leg of every output."""
+        """Runs both sides on `draw` and records every leg of every output.
+
+        Raises `BadInput` where the reference does not run on it, unless igc chose the image size.
+        """
         for side in (self.ref, self.cand):
             misfit = (
                 side.takes(self.input_names, draw.tensors) if isinstance(side, OnnxFile) else ""
@@ -48,10 +51,17 @@ class Comparison:
                 self.notes.append(f"{draw.label} was not run: {misfit}")
                 return
         self._draws[draw.label] = draw
-        if isinstance(self.ref, OnnxFile):
-            self._from_onnx(self.ref, draw)
-        else:
-            self._from_torch(self.ref, draw)
+        before = len(self.legs), len(self.failures)
+        try:
+            if isinstance(self.ref, OnnxFile):
+                self._from_onnx(self.ref, draw)
+            else:
+                self._from_torch(self.ref, draw)
+        except BadInput as error:
+            if not draw.resized:
+                raise
+            del self.legs[before[0] :], self.failures[before[1] :]
+            self.notes.append(f"not compared at another image size: {error}")
 
     def inputs_of(self, leg: Leg) -> tuple[Tensor, ...]:
         """The inputs that a leg was run on."""

@@ -43,15 +43,18 @@ class TorchSide:
     @property
     def dtype(self) -> torch.dtype:
         """The precision that the network is used in."""
-        found = _dtype(self.module) if self.module is not None else None
-        return found or self.program.dtype
+        found = _dtypes(self.module) if self.module is not None else set()
+        return found.pop() if len(found) == 1 else self.program.dtype
 
     @property
     def rounded(self) -> bool:
         """Whether constants that igc computed are stored in no more than the own precision."""
         program = self.program
-        return any(o.transform for o in program.origins.values()) and not any(
-            v.dtype == torch.float64 for v in program.constants.values()
+        origins = program.origins.values()
+        return (
+            program.dtype != torch.float64
+            and any(o.transform for o in origins)
+            and not any(o.counts_as for o in origins)
         )
 
     @property
@@ -143,7 +146,8 @@ def module_side(module: nn.Module, role: str, example: Sequence[Tensor] | None) 
             )
         from igc.capture import capture
 
-        taken = tuple(cast_to(x, _dtype(module)) for x in example)
+        found = _dtypes(module)
+        taken = tuple(cast_to(x, found.pop() if len(found) == 1 else None) for x in example)
         return TorchSide(label, capture(module, taken), module)
     current = getattr(module, "to_program", None)
     if current is not None:
@@ -205,11 +209,9 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             m.training = True
 
 
-def _dtype(module: nn.Module) -> torch.dtype | None:
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.dtype.is_floating_point:
-            return tensor.dtype
-    return None
+def _dtypes(module: nn.Module) -> set[torch.dtype]:
+    tensors = (*module.parameters(), *module.buffers())
+    return {t.dtype for t in tensors if t.dtype.is_floating_point}
 
 
 def _tensors(values: Sequence[Any]) -> list[Tensor]:

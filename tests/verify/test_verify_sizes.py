@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import igc
 import igc.analysis.image_sizes as sizes
 from igc.analysis.cost import cost
 from igc.capture import capture
+from igc.errors import BadInput
 from igc.graph import Program
 from igc.verifying import verify
 
@@ -98,3 +101,36 @@ def test_heavy_networks_of_one_size_are_run_on_one_draw(monkeypatch: pytest.Monk
     assert not verify(made, wrong).passed
     whole = verify(made, made, full=True)
     assert len({leg.inputs for leg in whole.outputs["output"].legs}) == 2
+
+
+class Positions(nn.Module):
+    """A table of positions for sides of up to `rows`: its shapes hold at any size, it does not."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.rows = nn.Embedding(rows, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = self.rows(torch.arange(x.shape[-1]))
+        y: Tensor = self.conv(x) + places.t()[:, None, :]
+        return y
+
+
+def test_a_size_that_the_reference_does_not_take_is_left_out(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, x = Positions(10).eval(), torch.randn(2, 3, 8, 8)
+    static = igc.compile(net, (x,))
+    igc.export_onnx(static, tmp_path / "net.onnx")
+    for reference, candidate in ((net, static), (capture(net, x), str(tmp_path / "net.onnx"))):
+        check = verify(reference, candidate)
+        assert check.passed, str(check)
+        (note,) = (n for n in check.notes if "another image size" in n)
+        assert "16x16" in note
+        assert "out of range" in note
+        legs = check.outputs["output"].legs
+        assert {leg.inputs for leg in legs} == {"random 2x3x8x8", "random 1x3x8x8 times 30"}
+    with pytest.raises(BadInput, match="does not run"):
+        verify(net, static, torch.randn(2, 3, 12, 12))
+    other = Positions(10).eval()
+    assert not verify(net, other, x).passed
