@@ -60,6 +60,17 @@ def _batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value
                  False, momentum, eps, False)]  # fmt: skip
 
 
+def _own_batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
+    """Over the batch's own statistics, as weights are standardised; only the first output read."""
+    if any(len(user.users) and args_of(user)[1] != 0 for user in node.users):
+        return copy_node(graph, node, env.__getitem__)
+    x, weight, bias, training, momentum, eps = (
+        env[a] if isinstance(a, fx.Node) else a for a in node.args
+    )
+    return [call(graph, node, aten.batch_norm.default, x, weight, bias, None, None,
+                 training, momentum, eps, False)]  # fmt: skip
+
+
 def _getitem(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
     source = env[args_of(node)[0]]
     if isinstance(source, list):
@@ -245,6 +256,7 @@ REWRITES: dict[Any, Rewrite] = {
     aten.to.dtype: _cast,
     aten.type_as.default: _cast,
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
+    aten._native_batch_norm_legit.no_stats: _own_batch_norm,
     operator.getitem: _getitem,
     aten.roll.default: _roll,
     aten.flip.default: _flip,

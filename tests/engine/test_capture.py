@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import igc
 from igc.capture import capture
 from igc.errors import BadInput
 from igc.graph import execute
@@ -235,3 +236,24 @@ def test_sizes_divided_with_a_remainder_are_fixed_and_the_batch_is_not() -> None
     assert program.inputs[0].dims == ("batch", 3, 16, 16)
     (got,) = execute(program, [x])
     assert torch.equal(got, net(x))
+
+
+class Standardised(nn.Conv2d):
+    """A kernel standardised by a batch norm without statistics, as weight standardisation does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = F.batch_norm(self.weight.reshape(1, 5, -1), None, None, training=True)
+        return F.conv2d(x, kernel.reshape_as(self.weight), self.bias)
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+def test_standardised_kernels_become_plain_ones(
+    decomposed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if decomposed:  # torch then writes batch norms as operations with three outputs
+        monkeypatch.setattr("igc.capture.functionalized", lambda *_: None)
+    net, x = Standardised(3, 5, 3).eval(), torch.randn(2, 3, 8, 8)
+    static = igc.compile(net, (x,))
+    targets = {str(n.target) for n in static.program.graph.nodes if n.op == "call_function"}
+    assert targets == {"aten.conv2d.default"}
+    assert igc.verify(net, static, x).passed
