@@ -6,13 +6,16 @@ Importing alone would not do: torch loads much of its export machinery at the fi
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 
-import torch
+# One thread, as the environment says it: where the number is set by a call, a forked process
+# aborts when torch sets it anew in a thread that takes a gradient ("Invalid thread pool").
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-from benchmarks.foreign import catalog, gating, judge
+import torch  # noqa: E402
 
-torch.set_num_threads(1)
+from benchmarks.foreign import catalog, gating, judge  # noqa: E402
 
 
 class Small(torch.nn.Module):
