@@ -13,9 +13,9 @@ import warnings
 # aborts when torch sets it anew in a thread that takes a gradient ("Invalid thread pool").
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import torch  # noqa: E402
+import torch
 
-from benchmarks.foreign import catalog, gating, judge  # noqa: E402
+from benchmarks.foreign import catalog, gating, judge
 
 
 class Small(torch.nn.Module):
