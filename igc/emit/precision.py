@@ -21,24 +21,26 @@ from igc.graph import Program, cast_to
 aten = torch.ops.aten
 
 
-def retype(program: Program, dtype: torch.dtype) -> Program:
-    """The program in `dtype`: constants of its own type, inputs, and the calls that name it.
+def retype(program: Program, dtype: torch.dtype, of: torch.dtype | None = None) -> Program:
+    """The program with the type `of`, its own by default, replaced by `dtype`.
 
-    Constants are rounded to the type that they count as, and stored so.
+    That are constants of the type, inputs, and the calls that name it. All constants are rounded
+    to the type that they count as, and stored so.
     """
+    old = program.dtype if of is None else of
     constants = {
-        name: cast_to(value, dtype if program.kind(name) == program.dtype else program.kind(name))
+        name: cast_to(value, dtype if program.kind(name) == old else program.kind(name))
         for name, value in program.constants.items()
     }
     origins = {name: replace(origin, counts_as=None) for name, origin in program.origins.items()}
     program = replace(program, constants=constants, origins=origins)
-    if dtype == program.dtype:
+    if dtype == old:
         return program
     graph = fx.Graph()
     env: dict[fx.Node, fx.Node] = {}
 
     def convert(value: Any) -> Any:
-        return dtype if isinstance(value, torch.dtype) and value == program.dtype else value
+        return dtype if isinstance(value, torch.dtype) and value == old else value
 
     for node in program.graph.nodes:
         env[node] = graph.node_copy(node, env.__getitem__)
@@ -46,7 +48,17 @@ def retype(program: Program, dtype: torch.dtype) -> Program:
             env[node].args = pytree.tree_map(convert, env[node].args)
             env[node].kwargs = pytree.tree_map(convert, env[node].kwargs)
     inputs = tuple(replace(spec, dtype=convert(spec.dtype)) for spec in program.inputs)
-    return replace(program, graph=graph, inputs=inputs, dtype=dtype)
+    return replace(program, graph=graph, inputs=inputs, dtype=convert(program.dtype))
+
+
+def names_type(program: Program, dtype: torch.dtype) -> bool:
+    """Whether a part of the program has that type: constants, inputs, or what a call asks for."""
+    calls = ((n.args, n.kwargs) for n in program.graph.nodes if n.op == "call_function")
+    return (
+        dtype in (program.dtype, *(s.dtype for s in program.inputs))
+        or any(program.kind(name) == dtype for name in program.constants)
+        or any(leaf == dtype for call in calls for leaf in pytree.tree_leaves(call))
+    )
 
 
 def with_casts(program: Program) -> Program:

@@ -19,7 +19,7 @@ from igc.devices import on_cpu
 from igc.digest import Source
 from igc.emit.gathers import gathered
 from igc.emit.plan import Plan, plan
-from igc.emit.precision import retype, unrounded, with_casts
+from igc.emit.precision import names_type, retype, unrounded, with_casts
 from igc.errors import BadInput
 from igc.graph import Origin, Program, cast_to
 from igc.network import storage_key
@@ -159,14 +159,16 @@ def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
 
 
 def runnable(static: StaticNetwork) -> StaticNetwork:
-    """What an ONNX file is made of: `static` itself, or its float32 copy where it is in bfloat16.
+    """What an ONNX file is made of: `static` itself, or a copy with float32 instead of bfloat16.
 
     Opset 20 has no convolution in bfloat16, and onnxruntime no kernels for it on a CPU. Every
     bfloat16 weight is a float32 number, so the copy holds the very weights, and those that were
     folded as float32 has them; it only rounds less.
     """
     program = static.unrounded_program()
-    return emit(program, torch.float32) if program.dtype == torch.bfloat16 else static
+    if not names_type(program, torch.bfloat16):
+        return static
+    return emit(retype(program, torch.float32, of=torch.bfloat16))
 
 
 def compiled(text: str, containers: Mapping[str, type[Any]]) -> Any:

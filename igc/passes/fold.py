@@ -17,6 +17,12 @@ from igc.passes.record import Record
 from igc.precise import decided
 
 LARGEST_GROWTH = 1 << 20  # elements that folding may add: an expanded constant is not folded
+# Gathers from a table (of positions, say) are kept where the result is this much larger than the
+# table and its indices in bytes, beyond a few kB: the table is what was learned, and a gather is
+# cheap.
+GATHERS = frozenset({"index", "index_select", "gather", "embedding"})
+LARGEST_COPY = 2
+SMALL = 1 << 14  # bytes
 # Ops that decide: what is computed from their results is a hard gate.
 DECISIONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "round", "sign", "floor", "ceil",
                        "heaviside", "argmax", "one_hot", "scatter", "where"})  # fmt: skip
@@ -91,9 +97,19 @@ def _evaluate(
         return None
     own = facts[node].dtype
     assert own is not None
+    if str(node.target).split(".")[1] in GATHERS:
+        held = sum(_bytes(n, pool) for n in operands)
+        if value.numel() * own.itemsize > max(SMALL, LARGEST_COPY * held):
+            return None
     narrow = value.to(own).contiguous()
     exact = not own.is_floating_point or torch.equal(narrow.double(), value)
     return (narrow, None) if exact else (value.contiguous(), own)
+
+
+def _bytes(constant: fx.Node, pool: ConstantPool) -> int:
+    name = str(constant.target)
+    value, counts_as = pool.values[name], pool.origin(name).counts_as
+    return value.numel() * (counts_as or value.dtype).itemsize
 
 
 def _store(

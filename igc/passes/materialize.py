@@ -18,13 +18,13 @@ from igc.analysis.liveness import Masks
 from igc.recipe import Recipe
 
 if TYPE_CHECKING:
-    from igc.passes.slice import _Slicer
+    from igc.passes.slicer import Slicer
 
 aten = torch.ops.aten
 Numbers = NDArray[np.int64]
 
 
-def materialize(slicer: _Slicer, node: fx.Node, form: Form, masks: Masks) -> fx.Node:
+def materialize(slicer: Slicer, node: fx.Node, form: Form, masks: Masks) -> fx.Node:
     """The masked channels of `node`, built from the sources of its form."""
     assert form.axis is not None
     wanted = np.flatnonzero(masks[form.axis])
@@ -36,7 +36,7 @@ def materialize(slicer: _Slicer, node: fx.Node, form: Form, masks: Masks) -> fx.
 
 class _Maker:
     def __init__(
-        self, slicer: _Slicer, node: fx.Node, form: Form, masks: Masks, channels: Numbers
+        self, slicer: Slicer, node: fx.Node, form: Form, masks: Masks, channels: Numbers
     ) -> None:
         assert form.axis is not None
         self.channels = channels  # of the node, one for each of the form
@@ -168,7 +168,7 @@ class _Maker:
 
 
 def vector(
-    slicer: _Slicer,
+    slicer: Slicer,
     node: fx.Node,
     axis: int,
     rank: int,
@@ -188,7 +188,7 @@ def vector(
 
 
 def fill(
-    slicer: _Slicer,
+    slicer: Slicer,
     node: fx.Node,
     axis: int,
     masks: Masks,
