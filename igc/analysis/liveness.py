@@ -21,11 +21,25 @@ from torch import fx
 from igc.analysis.forms import Form, Forms
 from igc.analysis.groups import GroupPlan, plan_groups
 from igc.analysis.known import effective, live_inputs
+from igc.analysis.reads import (
+    Mask,
+    Masks,
+    blocks_of,
+    followed,
+    full,
+    mixed_input,
+    mixed_weight,
+    pieces_of,
+    rectangular,
+    regrouped,
+    taken,
+    whole_axes,
+    whole_blocks,
+)
 from igc.graph import tensor_operands
 from igc.ops.relations import (
     Blocks,
     Concat,
-    Follow,
     Mixing,
     Opaque,
     Pointwise,
@@ -33,9 +47,6 @@ from igc.ops.relations import (
     Select,
     Take,
 )
-
-Mask = NDArray[np.bool_]
-Masks = tuple[Mask, ...]  # one per axis
 
 
 @dataclass
@@ -52,11 +63,6 @@ class Liveness:
         if all(m.any() for m in masks):
             self.readers.setdefault(operand, []).append((node, masks))
             _require(self, operand, masks)
-
-
-def full(shape: tuple[int, ...]) -> Masks:
-    """Everything of a value."""
-    return tuple(np.ones(n, dtype=bool) for n in shape)
 
 
 def liveness(forms: Forms) -> Liveness:
@@ -167,19 +173,19 @@ def _visit(node: fx.Node, live: Liveness) -> None:
     if isinstance(relation, Select):
         relation = relation.written
     if isinstance(relation, Pointwise):
-        kept = live.kept[node] = _whole(kept, relation.fixed)
+        kept = live.kept[node] = whole_axes(kept, relation.fixed)
         for follow in relation.operands:
             live.reads(node, follow.node, followed(follow, kept, facts.shape(follow.node)))
     elif isinstance(relation, Mixing):
         _visit_mixing(node, relation, live)
     elif isinstance(relation, Concat):
-        for operand, masks in pieces_of(relation, kept, live):
+        for operand, masks in pieces_of(relation, kept, live.forms.facts):
             live.reads(node, operand, masks)
     elif isinstance(relation, Take):
         live.reads(node, relation.x, taken(relation, kept, facts.shape(relation.x)))
     elif isinstance(relation, Regroup):
-        kept = live.kept[node] = _rectangular(relation, node, kept, live)
-        live.reads(node, relation.x, regrouped(relation, node, kept, live))
+        kept = live.kept[node] = rectangular(relation, node, kept, live.forms.facts)
+        live.reads(node, relation.x, regrouped(relation, node, kept, live.forms.facts))
     elif isinstance(relation, Blocks):
         _visit_blocks(node, relation, live)
     else:
@@ -198,7 +204,7 @@ def _visit_opaque(node: fx.Node, live: Liveness) -> None:
 
 
 def _visit_blocks(node: fx.Node, relation: Blocks, live: Liveness) -> None:
-    kept = live.kept[node] = _whole(_in_blocks(relation, live.kept[node]), relation.fixed)
+    kept = live.kept[node] = whole_axes(whole_blocks(relation, live.kept[node]), relation.fixed)
     live.reads(node, relation.x, blocks_of(relation, kept, live.forms.facts.shape(relation.x)))
     for param in relation.params:
         live.reads(node, param, (kept[relation.axis],))
@@ -242,21 +248,9 @@ def read_by(
     return (*kept[:axis], mask, *kept[axis + 1 :])
 
 
-def _whole(kept: Masks, fixed: frozenset[int]) -> Masks:
-    return tuple(np.ones_like(m) if a in fixed else m for a, m in enumerate(kept))
-
-
-def followed(follow: Follow, kept: Masks, shape: tuple[int, ...]) -> Masks:
-    """What an operand that follows the output contributes to the kept channels."""
-    return tuple(
-        np.ones(n, dtype=bool) if a is None else kept[a]
-        for a, n in zip(follow.axes, shape, strict=True)
-    )
-
-
 def _visit_mixing(node: fx.Node, relation: Mixing, live: Liveness) -> None:
     facts, forms = live.forms.facts, live.forms
-    kept = live.kept[node] = _whole(live.kept[node], relation.fixed)
+    kept = live.kept[node] = whole_axes(live.kept[node], relation.fixed)
     matrix = effective(relation, forms)
     if relation.groups > 1 and matrix is not None:
         plan = live.groups[node] = plan_groups(matrix, kept[relation.out_axis], relation.groups)
@@ -273,105 +267,7 @@ def _visit_mixing(node: fx.Node, relation: Mixing, live: Liveness) -> None:
         columns = np.arange(len(columns)) == 0
     kept = (*kept[: relation.out_axis], rows, *kept[relation.out_axis + 1 :])
     live.kept[node] = kept
-    live.reads(node, relation.x.node, mixed_input(relation, kept, columns, live))
-    live.reads(node, relation.weight.node, mixed_weight(relation, kept, columns, live))
+    live.reads(node, relation.x.node, mixed_input(relation, kept, columns, live.forms.facts))
+    live.reads(node, relation.weight.node, mixed_weight(relation, kept, columns, live.forms.facts))
     if relation.bias is not None:
         live.reads(node, relation.bias, (rows,))
-
-
-def mixed_input(relation: Mixing, kept: Masks, columns: Mask, live: Liveness) -> Masks:
-    """The channels of x that a contraction reads."""
-    masks = list(followed(relation.x, kept, live.forms.facts.shape(relation.x.node)))
-    masks[relation.x_axis] = columns
-    return tuple(masks)
-
-
-def mixed_weight(relation: Mixing, kept: Masks, columns: Mask, live: Liveness) -> Masks:
-    """The part of the weight that a contraction reads; with groups, see `GroupPlan`."""
-    masks = list(followed(relation.weight, kept, live.forms.facts.shape(relation.weight.node)))
-    if relation.groups == 1:
-        masks[relation.w_out] = kept[relation.out_axis]
-        masks[relation.w_in] = columns
-    return tuple(masks)
-
-
-def pieces_of(relation: Concat, kept: Masks, live: Liveness) -> list[tuple[fx.Node, Masks]]:
-    """What a concatenation reads of each operand."""
-    start, found = 0, []
-    for operand in relation.operands:
-        width = live.forms.facts.shape(operand)[relation.axis]
-        part = kept[relation.axis][start : start + width]
-        found.append((operand, (*kept[: relation.axis], part, *kept[relation.axis + 1 :])))
-        start += width
-    return found
-
-
-def taken(relation: Take, kept: Masks, shape: tuple[int, ...]) -> Masks:
-    """What a take reads of its operand."""
-    mask = np.zeros(shape[relation.axis], dtype=bool)
-    wanted = relation.index if relation.drops else relation.index[kept[relation.axis]]
-    mask[wanted[wanted >= 0]] = True
-    rest = kept[relation.axis :] if relation.drops else kept[relation.axis + 1 :]
-    return (*kept[: relation.axis], mask, *rest)
-
-
-def _rectangular(relation: Regroup, node: fx.Node, kept: Masks, live: Liveness) -> Masks:
-    """Widen merged axes so that what is kept stays a rectangle before the merge."""
-    facts, result = live.forms.facts, list(kept)
-    before = facts.shape(relation.x)
-    for into, out in relation.groups:
-        whole = (
-            any(facts.dynamic(relation.x)[a] for a in into)
-            or any(facts.dynamic(node)[a] for a in out)
-            or (len(into) != 1 and len(out) != 1)
-        )
-        if whole:
-            for a in out:
-                result[a] = np.ones_like(result[a])
-        elif len(out) == 1 and len(into) > 1:
-            box = result[out[0]].reshape([before[a] for a in into])
-            sides = [_side(box, a)
-                     for a in range(box.ndim)]  # fmt: skip
-            result[out[0]] = _outer(sides)
-    return tuple(result)
-
-
-def _side(box: Mask, axis: int) -> Mask:
-    """Which positions of one axis hold anything."""
-    return np.asarray(box.any(axis=tuple(b for b in range(box.ndim) if b != axis)))
-
-
-def _outer(sides: list[Mask]) -> Mask:
-    box = np.ones((1,), dtype=bool)
-    for side in sides:
-        box = np.logical_and.outer(box, side).reshape(-1)
-    return box
-
-
-def regrouped(relation: Regroup, node: fx.Node, kept: Masks, live: Liveness) -> Masks:
-    """What a reshape reads of its operand, for rectangular kept channels."""
-    before = live.forms.facts.shape(relation.x)
-    masks = list(full(before))
-    for into, out in relation.groups:
-        if len(into) == 1 and out:
-            masks[into[0]] = _outer([kept[a] for a in out])
-        elif len(out) == 1 and into:
-            box = kept[out[0]].reshape([before[a] for a in into])
-            for i, a in enumerate(into):
-                masks[a] = _side(box, i)
-    return tuple(masks)
-
-
-def _in_blocks(relation: Blocks, kept: Masks) -> Masks:
-    blocks = kept[relation.axis].reshape(-1, relation.out_block).any(axis=1)
-    whole = np.repeat(blocks, relation.out_block)
-    return (*kept[: relation.axis], whole, *kept[relation.axis + 1 :])
-
-
-def blocks_of(relation: Blocks, kept: Masks, shape: tuple[int, ...]) -> Masks:
-    """What a block-wise op reads of its operand."""
-    blocks = kept[relation.axis].reshape(-1, relation.out_block).any(axis=1)
-    follow = {a for a in range(len(kept)) if a not in relation.fixed}
-    masks = [kept[a] if a in follow else np.ones(n, dtype=bool) for a, n in enumerate(shape)]
-    masks[relation.axis] = np.repeat(blocks, relation.in_block)
-    return tuple(masks)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from igc.analysis.liveness import (
+from igc.analysis.reads import (
     Masks,
     blocks_of,
     followed,
@@ -64,8 +64,8 @@ def _mixing(slicer: Slicer, node: fx.Node, rel: Mixing, kept: Masks) -> fx.Node:
     else:
         # The first of them: x may be the weight too.
         columns = next(m for n, m in _reads(slicer, node) if n is rel.x.node)[rel.x_axis]
-    x = slicer.value(rel.x.node, mixed_input(rel, kept, columns, slicer.live))
-    weight = slicer.value(rel.weight.node, mixed_weight(rel, kept, columns, slicer.live))
+    x = slicer.value(rel.x.node, mixed_input(rel, kept, columns, slicer.facts))
+    weight = slicer.value(rel.weight.node, mixed_weight(rel, kept, columns, slicer.facts))
     operands = {rel.weight.node: weight, rel.x.node: x}
     if rel.bias is not None:
         operands[rel.bias] = slicer.value(rel.bias, (kept[rel.out_axis],))
@@ -87,7 +87,7 @@ def _reads(slicer: Slicer, node: fx.Node) -> list[tuple[fx.Node, Masks]]:
 
 def _grouped(slicer: Slicer, node: fx.Node, rel: Mixing, kept: Masks) -> fx.Node:
     plan = slicer.live.groups[node]
-    x = slicer.value(rel.x.node, mixed_input(rel, kept, plan.columns_mask, slicer.live))
+    x = slicer.value(rel.x.node, mixed_input(rel, kept, plan.columns_mask, slicer.facts))
     weight = slicer.program.constants[str(rel.weight.node.target)]
     width = weight.shape[0] // rel.groups if not rel.transposed else weight.shape[1]
     per_in = slicer.facts.shape(rel.x.node)[rel.x_axis] // rel.groups
@@ -110,7 +110,7 @@ def _grouped(slicer: Slicer, node: fx.Node, rel: Mixing, kept: Masks) -> fx.Node
 
 
 def _concat(slicer: Slicer, node: fx.Node, rel: Concat, kept: Masks) -> fx.Node:
-    parts = [slicer.value(n, m) for n, m in pieces_of(rel, kept, slicer.live)
+    parts = [slicer.value(n, m) for n, m in pieces_of(rel, kept, slicer.facts)
              if all(x.any() for x in m)]  # fmt: skip
     if len(parts) == 1:
         return parts[0]
@@ -118,7 +118,7 @@ def _concat(slicer: Slicer, node: fx.Node, rel: Concat, kept: Masks) -> fx.Node:
 
 
 def _regroup(slicer: Slicer, node: fx.Node, rel: Regroup, kept: Masks) -> fx.Node:
-    x = slicer.value(rel.x, regrouped(rel, node, kept, slicer.live))
+    x = slicer.value(rel.x, regrouped(rel, node, kept, slicer.facts))
     return slicer.copy(node, {rel.x: x}, sizes=(rel.sizes, kept))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from igc.analysis.forms import Form, Piece
-from igc.analysis.liveness import Masks
+from igc.analysis.reads import Masks
 from igc.recipe import Recipe
 
 if TYPE_CHECKING:

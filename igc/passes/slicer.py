@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import fx
 
-from igc.analysis.liveness import Liveness, Masks, full, input_axis, lifted
+from igc.analysis.liveness import Liveness, input_axis, lifted
+from igc.analysis.reads import Masks, full
 from igc.graph import Program, copy_node, mapped
 from igc.ops.relations import Select
 from igc.passes.constants import ConstantPool
