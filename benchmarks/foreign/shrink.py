@@ -47,18 +47,25 @@ def shortened(net: nn.Module, inputs: tuple[Tensor, ...], kept: int = KEPT) -> s
 
 
 def narrowed(net: nn.Module) -> str:
-    """Narrows the hidden linear layers of a classifier of `WIDE` channels; returns the note."""
-    hidden = [m for m in net.modules() if isinstance(m, nn.Linear) and m.out_features == WIDE]
+    """Narrows the hidden layers of a classifier of `WIDE` channels; returns the note.
+
+    Linear ones, and convolutions that stand for them.
+    """
+    found = False
     for layer in net.modules():
-        if not isinstance(layer, nn.Linear) or WIDE not in (layer.in_features, layer.out_features):
+        plain = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+        if not plain or WIDE not in layer.weight.shape[:2]:
             continue
-        rows = NARROW if layer.out_features == WIDE else layer.out_features
-        columns = NARROW if layer.in_features == WIDE else layer.in_features
+        found = True
+        rows, columns = (NARROW if n == WIDE else n for n in layer.weight.shape[:2])
         layer.weight = nn.Parameter(layer.weight.detach()[:rows, :columns].clone())
         if layer.bias is not None:
             layer.bias = nn.Parameter(layer.bias.detach()[:rows].clone())
-        layer.out_features, layer.in_features = rows, columns
-    return f"classifier of {NARROW} channels" if hidden else ""
+        if isinstance(layer, nn.Linear):
+            layer.out_features, layer.in_features = rows, columns
+        else:
+            layer.out_channels, layer.in_channels = rows, columns
+    return f"classifier of {NARROW} channels" if found else ""
 
 
 def _lists(net: nn.Module) -> Iterator[nn.Module]:

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import igc
@@ -244,3 +245,27 @@ def test_the_count_does_not_depend_on_the_idiom_nor_on_the_draws() -> None:
         net, inputs = build(architecture("residual_cnn", idiom=idiom, tasks=3))
         counts |= {needed_count(needed_elements(net, inputs, seed=s)) for s in (0, 1)}
     assert len(counts) == 1
+
+
+class Selecting(nn.Module):
+    """Two paths weighed by a softmax of numbers so far apart that it is 0 or 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores, self.one, self.other = (nn.Conv2d(3, 4, 1) for _ in range(3))
+        with torch.no_grad():
+            self.scores.weight.mul_(1e9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.scores(x)
+        share = torch.stack([scores, -scores], 1).softmax(dim=1)
+        y: Tensor = share[:, 0] * self.one(x) + F.softmax(share, 1)[:, 1] * self.other(x)
+        return y
+
+
+def test_a_saturated_softmax_still_reads_its_scores() -> None:
+    torch.manual_seed(0)
+    net = Selecting()
+    x = torch.randn(2, 3, 1, 1)
+    assert bool(needed_elements(net, (x,), draws=1)["scores.weight"].all())
+    assert not bool(needed_elements(net, (x,), draws=1, dead_zones=True)["scores.weight"].any())
