@@ -14,28 +14,41 @@ import torch
 from torch import Tensor
 
 LIMIT = 50_000  # entries, of some hundred bytes each
-_seen: dict[Hashable, tuple[torch.Size, tuple[int, ...], torch.dtype]] = {}
+Known = tuple[torch.Size, tuple[int, ...], torch.dtype]
+_seen: dict[Hashable, Known | list[Known]] = {}
 
 
 def remembered(key: Any, run: Callable[[], Any]) -> Any:
     """What `run`, a call on meta tensors that `key` describes, returns; `key` may hold tensors.
 
-    Only results that are one tensor are kept, and only for keys of plain values.
+    Only results that are a tensor, or a tuple of tensors, are kept, and only for keys of plain
+    values.
     """
     try:
         plain = _plain(key)
         known = _seen.get(plain)
     except TypeError:  # an argument that cannot be hashed
         return run()
+    if isinstance(known, list):
+        return tuple(map(_empty, known))
     if known is not None:
-        shape, stride, dtype = known
-        return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+        return _empty(known)
     value = run()
-    if isinstance(value, Tensor) and value.is_meta:
+    several = type(value) is tuple
+    if all(isinstance(v, Tensor) and v.is_meta for v in (value if several else (value,))):
         if len(_seen) >= LIMIT:
             _seen.clear()
-        _seen[plain] = (value.shape, value.stride(), value.dtype)
+        _seen[plain] = [_known(v) for v in value] if several else _known(value)
     return value
+
+
+def _known(value: Tensor) -> Known:
+    return value.shape, value.stride(), value.dtype
+
+
+def _empty(known: Known) -> Tensor:
+    shape, stride, dtype = known
+    return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
 
 
 def _plain(value: Any) -> Hashable:

@@ -76,3 +76,19 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for size in range(30):
         assert remembered(("grows", size), lambda size=size: on_meta(size)).shape == (size,)
         assert len(meta_calls._seen) <= 10
+
+
+def test_several_outputs_are_remembered_too() -> None:
+    calls: list[int] = []
+
+    def run() -> tuple[Tensor, Tensor]:
+        calls.append(1)
+        return on_meta(3, 4).t(), on_meta(2).long()
+
+    key = ("an op with two outputs", on_meta(4, 3))
+    for _ in range(3):
+        first, second = remembered(key, run)
+        assert (tuple(first.shape), first.stride()) == ((4, 3), (1, 4))
+        assert (tuple(second.shape), second.dtype) == ((2,), torch.int64)
+    assert len(calls) == 1
+    assert type(remembered(key, run)) is tuple
