@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.ops import attention, conv, linear, norm, pointwise, pool, reduce, select, shape
+from igc.ops import attention, conv, grid, linear, norm, pointwise, pool, reduce, select, shape
 from igc.ops.facts import Facts, Rule
 from igc.ops.relations import Opaque, Relation
 
@@ -18,6 +18,7 @@ TABLE: dict[str, Rule] = {
     **linear.RULES,
     **norm.RULES,
     **pool.RULES,
+    **grid.RULES,
     **reduce.RULES,
     **shape.RULES,
     **attention.RULES,

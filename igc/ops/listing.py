@@ -6,11 +6,23 @@ import inspect
 import sys
 import typing
 
-from igc.ops import TABLE, attention, conv, linear, norm, pointwise, pool, reduce, select, shape
+from igc.ops import (
+    TABLE,
+    attention,
+    conv,
+    grid,
+    linear,
+    norm,
+    pointwise,
+    pool,
+    reduce,
+    select,
+    shape,
+)
 from igc.ops.facts import Rule
 from igc.ops.limits import LIMITS, OPAQUE
 
-FAMILIES = (pointwise, select, conv, linear, norm, pool, reduce, shape, attention)
+FAMILIES = (pointwise, select, conv, linear, norm, pool, grid, reduce, shape, attention)
 
 HEAD = """\
 # What igc knows of each operation

@@ -55,6 +55,9 @@ def _special(
     if kind in ELEMENTWISE:
         every = tuple(range(len(result)))
         return [Route(n, every) for n in inputs if shapes.get(n) == result]
+    if kind == "GridSample":
+        follow = (0, *[None] * (rank - 1))
+        return [Route(inputs[0], (0, 1, *follow[2:])), Route(inputs[1], follow)]
     if kind in POOLS:
         return [Route(inputs[0], (0, 1, *[None] * (rank - 2)))]
     if kind == "Transpose":

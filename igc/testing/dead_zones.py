@@ -86,8 +86,11 @@ class NoDeadZones(TorchFunctionMode):
 
 
 def _softmax(func: Any, input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """The softmax, or its logarithm, of numbers that are at most `SPREAD` apart."""
-    if isinstance(dim, int):
+    """The softmax, or its logarithm, of numbers that are at most `SPREAD` apart.
+
+    Where no gradient passes it is left alone: the shares of a mix may be exactly zero.
+    """
+    if isinstance(dim, int) and input.requires_grad:
         apart = (input.amax(dim, keepdim=True) - input.amin(dim, keepdim=True)).detach()
         finite = apart.isfinite()
         input = input / torch.where(finite, (apart / SPREAD).clamp(min=1.0), 1.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from igc.emit.lower import adaptive, layers, pointwise, pooling, shaping, windows
+from igc.emit.lower import adaptive, grids, layers, pointwise, pooling, shaping, windows
 from igc.emit.lower.context import Lowered, Lowering, Unsupported
 from igc.emit.lower.graph import OnnxGraph, OnnxNode
 from igc.emit.schema import is_size, operation
@@ -23,6 +23,7 @@ RULES: Mapping[str, pointwise.Rule] = {
     **layers.RULES,
     **shaping.RULES,
     **windows.RULES,
+    **grids.RULES,
     **pooling.RULES,
     **adaptive.RULES,
 }

@@ -12,6 +12,7 @@ from op_calls import Call
 from op_strategies import (
     attention,
     conv,
+    grid,
     linear,
     norm,
     pointwise,
@@ -28,6 +29,7 @@ STRATEGIES: dict[str, SearchStrategy[Call]] = {
     **linear.CALLS,
     **norm.CALLS,
     **pool.CALLS,
+    **grid.CALLS,
     **reduce.CALLS,
     **shape.CALLS,
     **attention.CALLS,

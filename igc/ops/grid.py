@@ -1,0 +1,35 @@
+"""Sampling at given places: every channel of an image alone, at the same places."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from igc.graph import args_of
+from igc.ops.facts import Facts, Rule
+from igc.ops.relations import Follow, Pointwise
+
+
+def grid_sampler(node: fx.Node, facts: Facts) -> Pointwise:
+    """grid_sampler(x, grid, ...): x keeps height and width whole, the grid all but the batch."""
+    x, grid = args_of(node)[:2]
+    rank = len(facts.shape(node))
+    rest = (None,) * (rank - 2)
+    places = Follow(grid, (0, *rest, None))
+    return Pointwise(
+        (Follow(x, (0, 1, *rest)), places), fixed=frozenset(range(2, rank)), survives="zero"
+    )
+
+
+def affine_grid(node: fx.Node, facts: Facts) -> Pointwise:
+    """affine_grid_generator(theta, size, aligned): all of an image's places from all of theta."""
+    rank = len(facts.shape(node))
+    theta = Follow(args_of(node)[0], (0, None, None))
+    return Pointwise((theta,), fixed=frozenset(range(1, rank)))
+
+
+RULES: dict[str, Rule] = {
+    "aten.grid_sampler.default": grid_sampler,
+    "aten.grid_sampler_2d.default": grid_sampler,
+    "aten.grid_sampler_3d.default": grid_sampler,
+    "aten.affine_grid_generator.default": affine_grid,
+}
