@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 from torch import Tensor, fx, nn
 
+from igc.nn.copies import copied
 from igc.nn.functional import disable_in_place
 
 
@@ -19,7 +19,7 @@ def make_branch(backbone: nn.Module, nodes: Sequence[fx.Node]) -> Branch:
 
     Tensors that the backbone ties stay tied within the branch. In-place switches are off.
     """
-    source = copy.deepcopy(backbone)
+    source = copied(backbone)
     disable_in_place(source)
     branch = Branch()
     for node in nodes:

@@ -8,7 +8,6 @@ early in evaluation) stays whole, and reads its own `training`.
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from igc.errors import BadInput
+from igc.nn.copies import copied
 from igc.nn.examples import attribute
 from igc.nn.trace import PATH, Traced, trace
 
@@ -36,8 +36,8 @@ def trace_both_modes(backbone: nn.Module, example_inputs: tuple[Any, ...] | None
     """
     leaves: frozenset[str] = frozenset()
     while True:
-        evaluation = trace(copy.deepcopy(backbone).eval(), example_inputs, leaves)
-        training = trace(copy.deepcopy(backbone).train(), example_inputs, leaves)
+        evaluation = trace(copied(backbone).eval(), example_inputs, leaves)
+        training = trace(copied(backbone).train(), example_inputs, leaves)
         differing = _differing_forwards(training, evaluation)
         if not differing:
             _merge(training.graph, evaluation.graph)

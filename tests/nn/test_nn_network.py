@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from tiny_backbones import (
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+import igc
 from igc.errors import BadInput
 from igc.nn import GatedNetwork, gate
 
@@ -318,3 +319,34 @@ def test_code_and_traceback_show_the_generated_lines() -> None:
     with pytest.raises(RuntimeError) as caught:
         net(torch.zeros(1, 2, 8, 8))
     assert any("branches.shared.stem" in str(entry) for entry in caught.traceback)
+
+
+class Normed(nn.Module):
+    """A convolution whose weight is computed before each forward and kept, by hooks."""
+
+    def __init__(self, norm: Callable[[nn.Module], nn.Module]) -> None:
+        super().__init__()
+        self.first = norm(nn.Conv2d(3, 4, 3, padding=1))
+        self.last = nn.Conv2d(4, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.first(x).relu()).mean((2, 3))
+        return y
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+def test_weights_computed_by_hooks_are_copied(norm: Callable[[nn.Module], nn.Module]) -> None:
+    backbone = Normed(norm).eval()
+    before = backbone(X)
+    net = gate(backbone, {task: nn.Linear(6, 2) for task in "ab"}, at=["first"]).eval()
+    assert torch.equal(backbone(X), before)
+    static = igc.compile(net, (X,))
+    assert igc.verify(net, static, (X,)).passed
+    net.train()(X)["a"].sum().backward()
+    assert (
+        net.branches["a"]
+        .get_parameter("first.weight_g" if norm is nn.utils.weight_norm else "first.weight_orig")
+        .grad
+        is not None
+    )
