@@ -12,6 +12,7 @@ from torch import fx
 from igc.analysis.shapes import Value
 from igc.graph import args_of, copy_node, mapped
 from igc.scatters import SCATTERS
+from igc.several import SEVERAL
 
 aten = torch.ops.aten
 
@@ -50,25 +51,6 @@ def _cast(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value])
     new = graph.call_function(aten._to_copy.default, (env[operand],), {"dtype": facts[node].dtype})
     new.meta = dict(node.meta)
     return new
-
-
-def _batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
-    x, weight, bias, mean, var, momentum, eps = (
-        env[a] if isinstance(a, fx.Node) else a for a in node.args
-    )
-    return [call(graph, node, aten.batch_norm.default, x, weight, bias, mean, var,
-                 False, momentum, eps, False)]  # fmt: skip
-
-
-def _own_batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
-    """Over the batch's own statistics, as weights are standardised; only the first output read."""
-    if any(len(user.users) and args_of(user)[1] != 0 for user in node.users):
-        return copy_node(graph, node, env.__getitem__)
-    x, weight, bias, training, momentum, eps = (
-        env[a] if isinstance(a, fx.Node) else a for a in node.args
-    )
-    return [call(graph, node, aten.batch_norm.default, x, weight, bias, None, None,
-                 training, momentum, eps, False)]  # fmt: skip
 
 
 def _getitem(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
@@ -255,8 +237,6 @@ REWRITES: dict[Any, Rewrite] = {
     aten._to_copy.default: _cast,
     aten.to.dtype: _cast,
     aten.type_as.default: _cast,
-    aten._native_batch_norm_legit_no_training.default: _batch_norm,
-    aten._native_batch_norm_legit.no_stats: _own_batch_norm,
     operator.getitem: _getitem,
     aten.roll.default: _roll,
     aten.flip.default: _flip,
@@ -279,4 +259,5 @@ REWRITES: dict[Any, Rewrite] = {
     aten.squeeze.dims: _squeeze,
     aten.unflatten.int: _unflatten,
     **SCATTERS,
+    **SEVERAL,
 }
