@@ -163,6 +163,13 @@ def copy_node(graph: fx.Graph, node: fx.Node, env: Callable[[fx.Node], fx.Node |
     return new
 
 
+def call_like(graph: fx.Graph, like: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+    """A new call in `graph` that carries the layer of `like`."""
+    node = graph.call_function(target, args, kwargs)
+    node.meta = dict(like.meta)
+    return node
+
+
 def is_float(dtype: object) -> bool:
     """Whether `dtype` is a floating torch dtype."""
     return isinstance(dtype, torch.dtype) and dtype.is_floating_point

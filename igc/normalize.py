@@ -10,8 +10,8 @@ import torch
 from torch import fx
 
 from igc.analysis.shapes import Value, other_sizes, shapes
-from igc.graph import Program, args_of, copy_node
-from igc.rewrites import REWRITES, Env, call
+from igc.graph import Program, args_of, call_like, copy_node
+from igc.rewrites import REWRITES, Env
 
 aten = torch.ops.aten
 
@@ -83,7 +83,7 @@ def shuffles(program: Program) -> Program:
             env[node] = copy_node(graph, node, env.__getitem__)
         else:
             x = args_of(args_of(args_of(node)[0])[0])[0]
-            env[node] = call(graph, node, aten.channel_shuffle.default, env[x], groups)
+            env[node] = call_like(graph, node, aten.channel_shuffle.default, env[x], groups)
     graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
     return program.with_graph(graph, program.constants)
 
@@ -151,7 +151,7 @@ def settle_sizes(program: Program) -> Program:
         elif pair in read:
             if pair not in made:
                 source, axis = read[pair]
-                made[pair] = call(graph, node, aten.sym_size.int, env[source], axis)
+                made[pair] = call_like(graph, node, aten.sym_size.int, env[source], axis)
             env[node] = made[pair]
         else:
             env[node] = copy_node(graph, node, env.__getitem__)

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from igc.analysis.shapes import Value
-from igc.graph import args_of, copy_node, mapped
+from igc.graph import args_of, call_like, copy_node, mapped
 from igc.scatters import SCATTERS
 from igc.several import SEVERAL
 
@@ -24,13 +24,6 @@ IDENTITY = frozenset({
     aten.lift_fresh_copy.default, aten.lift_fresh.default, aten.detach_.default,
     aten.positive.default, aten.resolve_conj.default, aten.resolve_neg.default,
 })  # fmt: skip
-
-
-def call(graph: fx.Graph, like: fx.Node, target: Any, *args: Any) -> fx.Node:
-    """A new call in `graph` that carries the layer of `like`."""
-    node = graph.call_function(target, args)
-    node.meta = dict(like.meta)
-    return node
 
 
 def _identity(_: fx.Graph, node: fx.Node, env: Env, __: dict[fx.Node, Value]) -> Any:
@@ -67,7 +60,7 @@ def _pieces(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value
     start, pieces = 0, []
     for piece in facts[node].many:
         end = start + piece.dims[axis]
-        pieces.append(call(graph, node, aten.slice.Tensor, env[operand], axis, start, end, 1))
+        pieces.append(call_like(graph, node, aten.slice.Tensor, env[operand], axis, start, end, 1))
         start = end
     return pieces
 
@@ -83,15 +76,15 @@ def _unbind(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value
     assert isinstance(operand, fx.Node)
     axis = _axis(node, 1, facts[operand].dims)
     return [
-        call(graph, node, aten.select.int, env[operand], axis, i)
+        call_like(graph, node, aten.select.int, env[operand], axis, i)
         for i in range(facts[operand].dims[axis])
     ]
 
 
 def _stack(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
     axis = _axis(node, 1, facts[node].dims)
-    parts = [call(graph, node, aten.unsqueeze.default, env[p], axis) for p in args_of(node)[0]]
-    return call(graph, node, aten.cat.default, parts, axis)
+    parts = [call_like(graph, node, aten.unsqueeze.default, env[p], axis) for p in args_of(node)[0]]
+    return call_like(graph, node, aten.cat.default, parts, axis)
 
 
 def _transpose(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
@@ -106,7 +99,7 @@ def _transpose(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Va
         order = [1, 0]
     if order == list(range(rank)):
         return env[operand]
-    return call(graph, node, aten.permute.default, env[operand], order)
+    return call_like(graph, node, aten.permute.default, env[operand], order)
 
 
 def _flatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
@@ -119,10 +112,10 @@ def _flatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Valu
     if rank == 0 or start == end:
         return env[operand]
     keep = [*range(start), *range(end + 1, rank)]
-    sizes = {a: call(graph, node, aten.sym_size.int, env[operand], a) for a in keep}
+    sizes = {a: call_like(graph, node, aten.sym_size.int, env[operand], a) for a in keep}
     before = [sizes[a] for a in keep if a < start]
     after = [sizes[a] for a in keep if a > end]
-    return call(graph, node, aten.reshape.default, env[operand], [*before, -1, *after])
+    return call_like(graph, node, aten.reshape.default, env[operand], [*before, -1, *after])
 
 
 def _unflatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
@@ -131,9 +124,9 @@ def _unflatten(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Va
     rank = len(facts[operand].dims)
     axis = int(args_of(node)[1]) % rank
     sizes = mapped(list(args_of(node)[2]), env.__getitem__)
-    whole = [call(graph, node, aten.sym_size.int, env[operand], a) for a in range(rank)]
+    whole = [call_like(graph, node, aten.sym_size.int, env[operand], a) for a in range(rank)]
     new = [*whole[:axis], *sizes, *whole[axis + 1 :]]
-    return call(graph, node, aten.reshape.default, env[operand], new)
+    return call_like(graph, node, aten.reshape.default, env[operand], new)
 
 
 def _squeeze(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
@@ -146,7 +139,7 @@ def _squeeze(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Valu
     gone = sorted({int(a) % max(len(shape), 1) for a in axes if shape and shape[int(a)] == 1})
     if not gone:
         return env[operand]
-    return call(graph, node, aten.squeeze.dims, env[operand], gone)
+    return call_like(graph, node, aten.squeeze.dims, env[operand], gone)
 
 
 def _roll(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
@@ -158,7 +151,7 @@ def _roll(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value])
     result = env[x]
     for shift, axis in zip(shifts, axes, strict=True):
         shift = env[shift] if isinstance(shift, fx.Node) else shift
-        result = call(graph, node, aten.roll.default, result, [shift], [axis])
+        result = call_like(graph, node, aten.roll.default, result, [shift], [axis])
     return result
 
 
@@ -167,7 +160,7 @@ def _flip(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value])
     x, axes = args_of(node)
     result = env[x]
     for axis in axes:
-        result = call(graph, node, aten.flip.default, result, [axis])
+        result = call_like(graph, node, aten.flip.default, result, [axis])
     return result
 
 
@@ -183,8 +176,8 @@ def _meshgrid(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Val
     grids = []
     for line, axis in zip(lines, order, strict=True):
         shape = [-1 if a == axis else 1 for a in range(len(lines))]
-        column = call(graph, node, aten.reshape.default, env[line], shape)
-        grids.append(call(graph, node, aten.expand.default, column, list(sizes)))
+        column = call_like(graph, node, aten.reshape.default, env[line], shape)
+        grids.append(call_like(graph, node, aten.expand.default, column, list(sizes)))
     return grids
 
 
@@ -192,12 +185,12 @@ def _numel(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]
     x = args_of(node)[0]
     result: fx.Node | int = 1
     for axis in range(len(facts[x].dims)):
-        result = call(graph, node, operator.mul, result, _size(graph, node, env[x], axis))
+        result = call_like(graph, node, operator.mul, result, _size(graph, node, env[x], axis))
     return result
 
 
 def _size(graph: fx.Graph, node: fx.Node, x: fx.Node, axis: int) -> fx.Node:
-    return call(graph, node, aten.sym_size.int, x, axis)
+    return call_like(graph, node, aten.sym_size.int, x, axis)
 
 
 def _glu(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
@@ -206,10 +199,10 @@ def _glu(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) 
     shape = facts[x].dims
     axis = int(args_of(node)[1] if len(args_of(node)) > 1 else -1) % len(shape)
     half = shape[axis] // 2
-    first = call(graph, node, aten.slice.Tensor, env[x], axis, 0, half, 1)
-    second = call(graph, node, aten.slice.Tensor, env[x], axis, half, 2 * half, 1)
-    return call(
-        graph, node, aten.mul.Tensor, first, call(graph, node, aten.sigmoid.default, second)
+    first = call_like(graph, node, aten.slice.Tensor, env[x], axis, 0, half, 1)
+    second = call_like(graph, node, aten.slice.Tensor, env[x], axis, half, 2 * half, 1)
+    return call_like(
+        graph, node, aten.mul.Tensor, first, call_like(graph, node, aten.sigmoid.default, second)
     )
 
 
@@ -219,11 +212,11 @@ def _one_hot(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) 
     classes = rest[0] if rest else node.kwargs.get("num_classes", -1)
     if not isinstance(classes, int) or classes < 1:
         return copy_node(graph, node, env.__getitem__)
-    numbers = call(graph, node, aten.arange.default, classes)
+    numbers = call_like(graph, node, aten.arange.default, classes)
     numbers.kwargs = {"dtype": torch.int64, "device": torch.device("cpu")}
-    column = call(graph, node, aten.unsqueeze.default, env[x], -1)
-    equal = call(graph, node, aten.eq.Tensor, column, numbers)
-    new = call(graph, node, aten._to_copy.default, equal)
+    column = call_like(graph, node, aten.unsqueeze.default, env[x], -1)
+    equal = call_like(graph, node, aten.eq.Tensor, column, numbers)
+    new = call_like(graph, node, aten._to_copy.default, equal)
     new.kwargs = {"dtype": torch.int64}
     return new
 

@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from igc.analysis.shapes import Value
-from igc.graph import args_of, copy_node
+from igc.graph import args_of, call_like, copy_node
 from igc.ops.facts import argument
 
 aten = torch.ops.aten
@@ -34,10 +34,10 @@ def slice_scatter(graph: fx.Graph, node: fx.Node, env: Env, facts: Facts) -> Any
     axis %= len(facts[x].dims)
     parts = [env[y]]
     if start > 0:
-        parts.insert(0, _call(graph, node, aten.slice.Tensor, env[x], axis, 0, start, 1))
+        parts.insert(0, call_like(graph, node, aten.slice.Tensor, env[x], axis, 0, start, 1))
     if end < TO_THE_END:  # empty where the axis ends before: at another size it may not
-        parts.append(_call(graph, node, aten.slice.Tensor, env[x], axis, end, TO_THE_END, 1))
-    return parts[0] if len(parts) == 1 else _call(graph, node, aten.cat.default, parts, axis)
+        parts.append(call_like(graph, node, aten.slice.Tensor, env[x], axis, end, TO_THE_END, 1))
+    return parts[0] if len(parts) == 1 else call_like(graph, node, aten.cat.default, parts, axis)
 
 
 def select_scatter(graph: fx.Graph, node: fx.Node, env: Env, facts: Facts) -> Any:
@@ -46,11 +46,11 @@ def select_scatter(graph: fx.Graph, node: fx.Node, env: Env, facts: Facts) -> An
     if not isinstance(index, int) or index < 0 or facts[x].dtype != facts[y].dtype:
         return copy_node(graph, node, env.__getitem__)
     axis %= len(facts[x].dims)
-    parts = [_call(graph, node, aten.unsqueeze.default, env[y], axis)]
+    parts = [call_like(graph, node, aten.unsqueeze.default, env[y], axis)]
     if index > 0:
-        parts.insert(0, _call(graph, node, aten.slice.Tensor, env[x], axis, 0, index, 1))
-    parts.append(_call(graph, node, aten.slice.Tensor, env[x], axis, index + 1, TO_THE_END, 1))
-    return _call(graph, node, aten.cat.default, parts, axis)
+        parts.insert(0, call_like(graph, node, aten.slice.Tensor, env[x], axis, 0, index, 1))
+    parts.append(call_like(graph, node, aten.slice.Tensor, env[x], axis, index + 1, TO_THE_END, 1))
+    return call_like(graph, node, aten.cat.default, parts, axis)
 
 
 def copy(graph: fx.Graph, node: fx.Node, env: Env, facts: Facts) -> Any:
@@ -61,12 +61,6 @@ def copy(graph: fx.Graph, node: fx.Node, env: Env, facts: Facts) -> Any:
         facts[y].dtype,
     )
     return env[y] if same else copy_node(graph, node, env.__getitem__)
-
-
-def _call(graph: fx.Graph, like: fx.Node, target: Any, *args: Any) -> fx.Node:
-    node = graph.call_function(target, args)
-    node.meta = dict(like.meta)
-    return node
 
 
 SCATTERS: dict[Any, Callable[[fx.Graph, fx.Node, Env, Facts], Any]] = {

@@ -14,23 +14,17 @@ import torch
 from torch import fx
 
 from igc.analysis.shapes import Value
-from igc.graph import args_of, copy_node
+from igc.graph import args_of, call_like, copy_node
 
 aten = torch.ops.aten
 Env = dict[fx.Node, Any]
-
-
-def _call(graph: fx.Graph, like: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
-    node = graph.call_function(target, args, kwargs)
-    node.meta = dict(like.meta)
-    return node
 
 
 def _batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
     x, weight, bias, mean, var, momentum, eps = (
         env[a] if isinstance(a, fx.Node) else a for a in node.args
     )
-    return [_call(graph, node, aten.batch_norm.default, x, weight, bias, mean, var,
+    return [call_like(graph, node, aten.batch_norm.default, x, weight, bias, mean, var,
                  False, momentum, eps, False)]  # fmt: skip
 
 
@@ -41,7 +35,7 @@ def _own_batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, V
     x, weight, bias, training, momentum, eps = (
         env[a] if isinstance(a, fx.Node) else a for a in node.args
     )
-    return [_call(graph, node, aten.batch_norm.default, x, weight, bias, None, None,
+    return [call_like(graph, node, aten.batch_norm.default, x, weight, bias, None, None,
                   training, momentum, eps, False), None, None]  # fmt: skip
 
 
@@ -52,7 +46,7 @@ def _extreme(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) 
     x, *rest = args_of(node)
     target = aten.amax.default if node.target is aten.max.dim else aten.amin.default
     keep = rest[1] if len(rest) > 1 else bool(node.kwargs.get("keepdim", False))
-    return [_call(graph, node, target, env[x], [rest[0]], keep), None]
+    return [call_like(graph, node, target, env[x], [rest[0]], keep), None]
 
 
 def _variance_and_mean(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
@@ -66,8 +60,8 @@ def _variance_and_mean(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node
             for i, name, default in ((1, "unbiased", True), (2, "keepdim", False))
         )
         kwargs = {"correction": 1 if unbiased else 0, "keepdim": keep}
-    variance = _call(graph, node, aten.var.correction, env[x], dim, **kwargs)
-    mean = _call(graph, node, aten.mean.dim, env[x], dim, bool(kwargs.get("keepdim", False)))
+    variance = call_like(graph, node, aten.var.correction, env[x], dim, **kwargs)
+    mean = call_like(graph, node, aten.mean.dim, env[x], dim, bool(kwargs.get("keepdim", False)))
     return [variance, mean]
 
 

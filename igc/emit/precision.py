@@ -73,9 +73,12 @@ def with_casts(program: Program) -> Program:
     graph = fx.Graph()
     env: dict[fx.Node, fx.Node] = {}
     cast: dict[fx.Node, fx.Node] = {}
+
+    def reads(node: fx.Node) -> fx.Node:
+        return cast.get(node, env[node])
+
     for node in program.graph.nodes:
-        reads = env if _names_a_type(node) else env | cast
-        env[node] = graph.node_copy(node, reads.__getitem__)
+        env[node] = graph.node_copy(node, env.__getitem__ if _names_a_type(node) else reads)
         if node.op == "get_attr" and str(node.target) in own:
             cast[node] = graph.call_function(aten._to_copy.default, (env[node],))
             cast[node].kwargs = {"dtype": own[str(node.target)]}

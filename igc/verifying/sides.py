@@ -43,8 +43,8 @@ class TorchSide:
     @property
     def dtype(self) -> torch.dtype:
         """The precision that the network is used in."""
-        found = _dtypes(self.module) if self.module is not None else set()
-        return found.pop() if len(found) == 1 else self.program.dtype
+        found = None if self.module is None else _one_dtype(self.module)
+        return self.program.dtype if found is None else found
 
     @property
     def rounded(self) -> bool:
@@ -146,8 +146,7 @@ def module_side(module: nn.Module, role: str, example: Sequence[Tensor] | None) 
             )
         from igc.capture import capture
 
-        found = _dtypes(module)
-        taken = tuple(cast_to(x, found.pop() if len(found) == 1 else None) for x in example)
+        taken = tuple(cast_to(x, _one_dtype(module)) for x in example)
         return TorchSide(label, capture(module, taken), module)
     current = getattr(module, "to_program", None)
     if current is not None:
@@ -209,9 +208,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             m.training = True
 
 
-def _dtypes(module: nn.Module) -> set[torch.dtype]:
+def _one_dtype(module: nn.Module) -> torch.dtype | None:
+    """The floating type of the module's tensors; None where there are several or none."""
     tensors = (*module.parameters(), *module.buffers())
-    return {t.dtype for t in tensors if t.dtype.is_floating_point}
+    found = {t.dtype for t in tensors if t.dtype.is_floating_point}
+    return found.pop() if len(found) == 1 else None
 
 
 def _tensors(values: Sequence[Any]) -> list[Tensor]:

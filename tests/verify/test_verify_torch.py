@@ -288,3 +288,17 @@ def test_values_are_compared_in_portions(nets: Pair, monkeypatch: pytest.MonkeyP
     assert whole is not None
     monkeypatch.setattr(diverge, "BUDGET", 1)
     assert verify(nets.reference, other).first_difference == whole
+
+
+def test_all_inputs_of_a_double_network_are_taken_in_its_type() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 2), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            z: Tensor = self.a(x) + self.b(y)
+            return z
+
+    net, given = Sum().double().eval(), (torch.randn(2, 3), torch.randn(2, 4))
+    assert verify(net, net, given).passed
