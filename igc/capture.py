@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, export
 
 from igc.analysis.shapes import other_sizes, shapes, single
+from igc.composite import decompositions
 from igc.devices import beside, on_cpu
 from igc.errors import BadInput, IgcError
 from igc.exported import program_of
@@ -24,9 +25,6 @@ from igc.rewrites import REWRITES
 from igc.symbols import bounded_symbols
 
 Example = Tensor | Sequence[Tensor]
-
-aten = torch.ops.aten
-WRITTEN_OUT = (aten.einsum.default,)
 
 # Ops that need no decomposition: they have a rule, or a uniform spelling, or are read as opaque.
 UNDERSTOOD = {
@@ -91,11 +89,6 @@ def unchanged(module: nn.Module) -> Iterator[None]:
                 held.extend(content) if isinstance(held, list) else held.update(content)
 
 
-def _stores(module: nn.Module) -> dict[str, Any]:
-    """Copies of the plain dicts, lists and sets that a module holds, which it may change."""
-    return {k: v.copy() for k, v in vars(module).items() if type(v) in (dict, list, set)}
-
-
 def _run_once(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Say it in the user's words where the inputs do not fit the module."""
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -148,14 +141,17 @@ def _dynamic_attempts(inputs: tuple[Tensor, ...]) -> list[list[set[int]]]:
 
 def _checked(module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]]) -> Program:
     """Exported, and shown to hold at other sizes; at another batch where the first misled torch."""
-    program = _export(module, inputs, axes)
-    try:
-        _check_dynamic(program)
-    except RuntimeError:
-        inputs = tuple(x.repeat(7, *[1] * (x.ndim - 1)) if x.ndim else x for x in inputs)
-        program = _export(module, inputs, axes)
-        _check_dynamic(program)
-    return program
+    other = tuple(x.repeat(7, *[1] * (x.ndim - 1)) if x.ndim else x for x in inputs)
+    last: Exception | None = None
+    for given in (inputs, other):
+        for program in _exported(module, given, axes):
+            try:
+                _check_dynamic(program)
+                return program
+            except RuntimeError as error:
+                last = error
+    assert last is not None
+    raise last
 
 
 def _check_dynamic(program: Program) -> None:
@@ -169,18 +165,38 @@ def _check_dynamic(program: Program) -> None:
         shapes(program, single(program))
 
 
-def _export(module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]]) -> Program:
+def _exported(
+    module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]]
+) -> Iterator[Program]:
+    """What `torch.export` makes of the module: several spellings of it where one may not hold."""
     dynamic = tuple(dict.fromkeys(sorted(s), Dim.AUTO) for s in axes)
     args_name = _varargs(module)
     spec: Any = {args_name: dynamic} if args_name else dynamic
-    with warnings.catch_warnings(), torch.no_grad(), bounded_symbols(), unchanged(module):
-        warnings.simplefilter("ignore")
+    with _tracing(module):
         exported = export(module, inputs, dynamic_shapes=spec, strict=False)
         graph = functionalized(exported.graph, UNDERSTOOD)
-        if graph is None:
-            exported = exported.run_decompositions(_decompositions())
-            graph = exported.graph
-    return program_of(module, exported, graph, inputs)
+    if graph is not None:
+        yield program_of(module, exported, graph, inputs)
+        return
+    *composite, least = decompositions(exported.graph, UNDERSTOOD)
+    for table in composite:
+        # Torch raises many kinds of errors here; the operations stay as they are then.
+        program = None
+        with suppress(Exception), _tracing(module):
+            written = exported.run_decompositions(table)
+            program = program_of(module, written, written.graph, inputs)
+        if program is not None:
+            yield program
+    with _tracing(module):
+        exported = exported.run_decompositions(least)
+    yield program_of(module, exported, exported.graph, inputs)
+
+
+@contextmanager
+def _tracing(module: nn.Module) -> Iterator[None]:
+    with warnings.catch_warnings(), torch.no_grad(), bounded_symbols(), unchanged(module):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _varargs(module: nn.Module) -> str | None:
@@ -190,9 +206,3 @@ def _varargs(module: nn.Module) -> str | None:
             return p.name
         return None
     return None
-
-
-def _decompositions() -> dict[Any, Any]:
-    """Ops that are written out into ones with rules; all others stay as the user called them."""
-    table = torch.export.default_decompositions()
-    return {op: table[op] for op in WRITTEN_OUT if op in table}

@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from igc.analysis.shapes import Value
+from igc.created import CREATED
 from igc.graph import args_of, call_like, copy_node, mapped
 from igc.scatters import SCATTERS
 from igc.several import SEVERAL
@@ -221,6 +222,26 @@ def _one_hot(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) 
     return new
 
 
+def _over_all(target: Any) -> Rewrite:
+    def rewrite(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+        """A reduction to one number, as the reduction over every axis."""
+        x = args_of(node)[0]
+        new = call_like(graph, node, target, env[x], list(range(len(facts[x].dims))))
+        new.kwargs = {k: v for k, v in node.kwargs.items() if k == "dtype"}
+        return new
+
+    return rewrite
+
+
+def _rrelu(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
+    """In evaluation mode the slope is the mean of its bounds."""
+    x, *rest = args_of(node)
+    bounds = [*rest, *(1 / 8, 1 / 3, False)[len(rest) :]]
+    if bounds[2]:
+        return copy_node(graph, node, env.__getitem__)
+    return call_like(graph, node, aten.leaky_relu.default, env[x], (bounds[0] + bounds[1]) / 2)
+
+
 REWRITES: dict[Any, Rewrite] = {
     **dict.fromkeys(IDENTITY, _identity),
     aten.dropout.default: _dropout,
@@ -235,8 +256,16 @@ REWRITES: dict[Any, Rewrite] = {
     aten.flip.default: _flip,
     aten.glu.default: _glu,
     aten.one_hot.default: _one_hot,
+    aten.rrelu.default: _rrelu,
+    aten.mean.default: _over_all(aten.mean.dim),
+    aten.sum.default: _over_all(aten.sum.dim_IntList),
+    aten.max.default: _over_all(aten.amax.default),
+    aten.min.default: _over_all(aten.amin.default),
     aten.split.Tensor: _pieces,
     aten.split_with_sizes.default: _pieces,
+    aten.unsafe_split.Tensor: _pieces,
+    aten.unsafe_split_with_sizes.default: _pieces,
+    aten.unsafe_chunk.default: _pieces,
     aten.chunk.default: _pieces,
     aten.tensor_split.sections: _pieces,
     aten.unbind.int: _unbind,
@@ -251,6 +280,7 @@ REWRITES: dict[Any, Rewrite] = {
     aten.squeeze.dim: _squeeze,
     aten.squeeze.dims: _squeeze,
     aten.unflatten.int: _unflatten,
+    **CREATED,
     **SCATTERS,
     **SEVERAL,
 }

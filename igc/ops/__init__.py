@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.ops import attention, conv, grid, linear, norm, pointwise, pool, reduce, select, shape
+from igc.ops import (
+    attention,
+    conv,
+    create,
+    grid,
+    linear,
+    norm,
+    pointwise,
+    pool,
+    reduce,
+    select,
+    shape,
+)
 from igc.ops.facts import Facts, Rule
 from igc.ops.relations import Opaque, Relation
 
 TABLE: dict[str, Rule] = {
     **pointwise.RULES,
     **select.RULES,
+    **create.RULES,
     **conv.RULES,
     **linear.RULES,
     **norm.RULES,

@@ -6,10 +6,10 @@ from torch import fx
 
 from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
-from igc.ops.relations import Follow, Mixing
+from igc.ops.relations import Follow, Mixing, Opaque
 
 
-def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) -> Mixing:
+def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) -> Mixing | Opaque:
     x, weight = args_of(node)[0], args_of(node)[1]
     bias = argument(node, 2, "bias")
     assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
@@ -17,7 +17,9 @@ def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) 
     batch = rank - weight_rank + 1
     channel = batch
     spatial = range(channel + 1, rank)
-    groups = int(argument(node, groups_at, "groups", 1))
+    groups = argument(node, groups_at, "groups", 1)
+    if not isinstance(groups, int):
+        return Opaque("as many groups as the input says")
     return Mixing(
         x=Follow(x, tuple(a if a < channel else None for a in range(rank))),
         weight=Follow(weight, (None,) * weight_rank),
@@ -33,12 +35,12 @@ def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) 
     )
 
 
-def conv(node: fx.Node, facts: Facts) -> Mixing:
+def conv(node: fx.Node, facts: Facts) -> Mixing | Opaque:
     """conv(x, weight [O, I/groups, ...], bias, stride, padding, dilation, groups)."""
     return _convolution(node, facts, False, 6)
 
 
-def conv_transpose(node: fx.Node, facts: Facts) -> Mixing:
+def conv_transpose(node: fx.Node, facts: Facts) -> Mixing | Opaque:
     """conv_transpose(x, weight [I, O/groups, ...], bias, stride, padding, out padding, groups)."""
     return _convolution(node, facts, True, 6)
 

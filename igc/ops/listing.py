@@ -10,6 +10,7 @@ from igc.ops import (
     TABLE,
     attention,
     conv,
+    create,
     grid,
     linear,
     norm,
@@ -22,7 +23,9 @@ from igc.ops import (
 from igc.ops.facts import Rule
 from igc.ops.limits import LIMITS, OPAQUE
 
-FAMILIES = (pointwise, select, conv, linear, norm, pool, grid, reduce, shape, attention)
+FAMILIES = (
+    pointwise, select, create, conv, linear, norm, pool, grid, reduce, shape, attention,
+)  # fmt: skip
 
 HEAD = """\
 # What igc knows of each operation

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from igc.emit.lower import adaptive, grids, layers, pointwise, pooling, shaping, windows
+from igc.emit.lower import (
+    adaptive,
+    grids,
+    layers,
+    ordering,
+    pointwise,
+    pooling,
+    reducing,
+    shaping,
+    windows,
+)
 from igc.emit.lower.context import Lowered, Lowering, Unsupported
 from igc.emit.lower.graph import OnnxGraph, OnnxNode
 from igc.emit.schema import is_size, operation
@@ -25,7 +35,9 @@ RULES: Mapping[str, pointwise.Rule] = {
     **windows.RULES,
     **grids.RULES,
     **pooling.RULES,
+    **reducing.RULES,
     **adaptive.RULES,
+    **ordering.RULES,
 }
 
 

@@ -202,9 +202,11 @@ def _addcmul(kind: str) -> Rule:
 def _floor_divide(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     value, dtype = _self(at, node)
-    if not dtype.is_floating_point:
-        raise Unsupported("floor division of integers")
-    return at.op("Floor", at.op("Div", value, at.operand(args["other"], dtype)))
+    other = at.operand(args["other"], dtype)
+    if not dtype.is_floating_point:  # Div rounds towards zero; what Mod leaves is never negative
+        value = at.op("Sub", value, at.op("Mod", value, other))
+        return at.op("Div", value, other)
+    return at.op("Floor", at.op("Div", value, other))
 
 
 def _remainder(at: Lowering, node: fx.Node) -> str:

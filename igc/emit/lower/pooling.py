@@ -1,15 +1,13 @@
-"""ONNX for pooling, resizing, reductions and softmax: operations over whole axes."""
+"""ONNX for pooling and resizing."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import fx
 
-from igc.emit.lower.adaptive import only_first
-from igc.emit.lower.context import Lowered, Lowering, Size, Unsupported
+from igc.emit.lower.context import Lowering, Size, Unsupported
 from igc.emit.lower.layers import _spread
 from igc.emit.lower.pointwise import Rule
 from igc.emit.schema import bind, operation
@@ -104,105 +102,6 @@ def _resize(mode: str, exact: bool = False, smooth: bool = False) -> Rule:
     return rule
 
 
-REDUCTIONS = {
-    "mean": "ReduceMean", "sum": "ReduceSum", "amax": "ReduceMax", "amin": "ReduceMin",
-    "prod": "ReduceProd", "logsumexp": "ReduceLogSumExp", "max": "ReduceMax", "min": "ReduceMin",
-}  # fmt: skip
-
-
-def _axes(at: Lowering, value: fx.Node, dim: Any) -> list[int]:
-    asked = [dim] if isinstance(dim, int) else list(dim or range(at.rank(value)))
-    return sorted(at.axis(value, d) for d in asked)
-
-
-def _reduce(name: str) -> Rule:
-    def rule(at: Lowering, node: fx.Node) -> Lowered:
-        args, value = bind(node), bind(node)["self"]
-        if operation(node) in ("aten.max.dim", "aten.min.dim"):
-            only_first(node, "the indices of max and min")
-        many = at.fact(node).many
-        dtype = many[0].dtype if many else at.dtype(node)
-        assert dtype is not None
-        axes = at.graph.integers(_axes(at, value, args.get("dim")), "axes")
-        keep = int(args.get("keepdim", False))
-        if not at.rank(value):
-            return at.operand(value, dtype)
-        result = at.op(REDUCTIONS[name], at.operand(value, dtype), axes, keepdims=keep)
-        return (result, "") if at.fact(node).many else result
-
-    return rule
-
-
-def _spread_of(root: bool) -> Rule:
-    """Variance or standard deviation over axes whose lengths are known."""
-
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args, value = bind(node), bind(node)["self"]
-        axes = _axes(at, value, args.get("dim"))
-        lengths = [at.static(value, a) for a in axes]
-        count = math.prod(n for n in lengths if n is not None)
-        correction = args.get("correction", int(args.get("unbiased", True)))
-        correction = 1 if correction is None else correction
-        if None in lengths or count <= correction:
-            raise Unsupported("a variance over an axis that depends on the input size")
-        where, dtype = at.graph.integers(axes, "axes"), at.dtype(node)
-        centred = at.op("Sub", at(value), at.op("ReduceMean", at(value), where, keepdims=1))
-        keep = int(args.get("keepdim", False))
-        mean = at.op("ReduceMean", at.op("Mul", centred, centred), where, keepdims=keep)
-        result = at.op("Mul", mean, at.scalar(count / (count - correction), dtype))
-        return at.op("Sqrt", result) if root else result
-
-    return rule
-
-
-def _logical(kind: str) -> Rule:
-    """any and all: the maximum and minimum of zeros and ones."""
-
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args, value = bind(node), bind(node)["self"]
-        bits = at.op("Cast", at.operand(value, torch.bool), to=torch.int32)
-        axes = at.graph.integers(_axes(at, value, args.get("dim")), "axes")
-        found = at.op(kind, bits, axes, keepdims=int(args.get("keepdim", False)))
-        return at.op("Cast", found, to=torch.bool)
-
-    return rule
-
-
-def _vector_norm(at: Lowering, node: fx.Node) -> str:
-    args, value = bind(node), bind(node)["self"]
-    kind = {1: "ReduceL1", 2: "ReduceL2"}.get(args["ord"])
-    if kind is None:
-        raise Unsupported(f"the norm of order {args['ord']}")
-    axes = at.graph.integers(_axes(at, value, args["dim"]), "axes")
-    return at.op(kind, at.operand(value, at.dtype(node)), axes, keepdims=int(args["keepdim"]))
-
-
-def _arg(kind: str) -> Rule:
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args = bind(node)
-        if args["dim"] is None:
-            raise Unsupported("the index over all entries")
-        axis = at.axis(args["self"], args["dim"])
-        return at.op(kind, at(args["self"]), axis=axis, keepdims=int(args["keepdim"]))
-
-    return rule
-
-
-def _softmax(kind: str) -> Rule:
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args = bind(node)
-        axis = at.axis(args["self"], args["dim"])
-        return at.op(kind, at.operand(args["self"], at.dtype(node)), axis=axis)
-
-    return rule
-
-
-def _cumsum(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    axis = torch.tensor(at.axis(args["self"], args["dim"]), dtype=torch.int64)
-    return at.op("CumSum", at.operand(args["self"], at.dtype(node)), at.graph.tensor(axis, "axis"))
-
-
 RULES: dict[str, Rule] = {
     **{f"max_pool{n}d": _max_pool for n in (1, 2, 3)},
     **{f"avg_pool{n}d": _avg_pool for n in (1, 2, 3)},
@@ -214,17 +113,4 @@ RULES: dict[str, Rule] = {
     "upsample_bicubic2d": _resize("cubic"),
     "_upsample_bilinear2d_aa": _resize("linear", smooth=True),
     "_upsample_bicubic2d_aa": _resize("cubic", smooth=True),
-    **{name: _reduce(name) for name in REDUCTIONS},
-    "linalg_vector_norm": _vector_norm,
-    "std": _spread_of(root=True),
-    "var": _spread_of(root=False),
-    "any": _logical("ReduceMax"),
-    "all": _logical("ReduceMin"),
-    "argmax": _arg("ArgMax"),
-    "argmin": _arg("ArgMin"),
-    "softmax": _softmax("Softmax"),
-    "_softmax": _softmax("Softmax"),
-    "log_softmax": _softmax("LogSoftmax"),
-    "_log_softmax": _softmax("LogSoftmax"),
-    "cumsum": _cumsum,
 }

@@ -221,6 +221,10 @@ def _full(value: Any) -> Rule:
     return rule
 
 
+def _scalar_tensor(at: Lowering, node: fx.Node) -> str:
+    return at.operand(bind(node)["s"], at.dtype(node))
+
+
 def _arange(at: Lowering, node: fx.Node) -> str:
     args, dtype = bind(node), at.dtype(node)
     start, step = args.get("start", 0), args.get("step", 1)
@@ -247,6 +251,6 @@ RULES: dict[str, Rule] = {
     "channel_shuffle": _channel_shuffle, "pad": _pad, "constant_pad_nd": _pad,
     "zeros": _full(0), "ones": _full(1), "full": _full(None), "zeros_like": _full(0),
     "ones_like": _full(1), "full_like": _full(None), "new_zeros": _full(0), "new_ones": _full(1),
-    "new_full": _full(None), "arange": _arange,
+    "new_full": _full(None), "arange": _arange, "scalar_tensor": _scalar_tensor,
     "tril": _triangle(0), "triu": _triangle(1),
 }  # fmt: skip

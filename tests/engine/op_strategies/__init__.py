@@ -12,6 +12,7 @@ from op_calls import Call
 from op_strategies import (
     attention,
     conv,
+    create,
     grid,
     linear,
     norm,
@@ -25,6 +26,7 @@ from op_strategies import (
 STRATEGIES: dict[str, SearchStrategy[Call]] = {
     **pointwise.CALLS,
     **select.CALLS,
+    **create.CALLS,
     **conv.CALLS,
     **linear.CALLS,
     **norm.CALLS,

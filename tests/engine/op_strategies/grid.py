@@ -1,11 +1,11 @@
-"""Calls of sampling at given places."""
+"""Calls that take values at given places."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 from op_calls import Call, T
 
-from op_strategies.common import SIZES, Draw, spatial
+from op_strategies.common import SIZES, Draw, shapes, spatial
 
 
 @st.composite
@@ -29,9 +29,24 @@ def affine_grid(draw: Draw, ranks: tuple[int, ...]) -> Call:
     return Call((T((batch, rank, rank + 1)), size, draw(st.booleans())), note="windows")
 
 
+@st.composite
+def gather(draw: Draw) -> Call:
+    """Places along an axis of three or more; along the others perhaps fewer lines than x has."""
+    shape = draw(shapes())
+    axis = draw(st.integers(0, len(shape) - 1))
+    x = list(shape)
+    x[axis] = draw(st.integers(3, 5))
+    short = draw(st.integers(0, 3)) == 0
+    if short:
+        x = [n + (a != axis and draw(st.booleans())) for a, n in enumerate(x)]
+    given = axis - len(shape) if draw(st.booleans()) else axis
+    return Call((T(tuple(x)), given, T(shape, "ids")), note="table" if short else "")
+
+
 CALLS: dict[str, st.SearchStrategy[Call]] = {
     "aten.grid_sampler.default": grid_sampler((2, 3), (0, 1, 2)),
     "aten.grid_sampler_2d.default": grid_sampler((2,), (0, 1, 2)),
     "aten.grid_sampler_3d.default": grid_sampler((3,), (0, 1)),
     "aten.affine_grid_generator.default": affine_grid((2, 3)),
+    "aten.gather.default": gather(),
 }

@@ -55,9 +55,17 @@ def one(draw: Draw, nothing: tuple[Any, ...] = ()) -> Call:
 
 
 @st.composite
-def along(draw: Draw, last: tuple[Any, ...]) -> Call:
-    """op(x, axis, ...), the axis kept."""
+def truth(draw: Draw) -> Call:
+    """any(x, axis, keepdim), all(x, axis, keepdim)."""
+    x = T(draw(shapes(least=2)), "bool")
+    return Call((x, axis_of(draw, len(x.shape)), draw(st.booleans()))[: draw(st.integers(2, 3))])
+
+
+@st.composite
+def along(draw: Draw, last: tuple[Any, ...], both: bool = False) -> Call:
+    """op(x, axis, ...), the axis kept; with `both`, up or down."""
     x = T(draw(shapes(least=2)))
+    last = (*last, draw(st.booleans())) if both else last
     return Call((x, axis_of(draw, len(x.shape)), *last))
 
 
@@ -75,6 +83,9 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     "aten.prod.dim_int": one(),
     "aten.argmax.default": one((None,)),
     "aten.argmin.default": one((None,)),
+    "aten.any.dim": truth(),
+    "aten.all.dim": truth(),
+    "aten.argsort.default": along((), both=True),
     "aten.softmax.int": along(()),
     "aten._softmax.default": along((False,)),
     "aten.log_softmax.int": along(()),
