@@ -130,6 +130,12 @@ class Origin:
     counts_as: torch.dtype | None = None
 
 
+def call_of(node: fx.Node) -> fx.Node:
+    """The call that computes a value: for one output of several, the one with several."""
+    source = node.args[0] if node.target is operator.getitem else node
+    return source if isinstance(source, fx.Node) else node
+
+
 def args_of(node: fx.Node) -> tuple[Any, ...]:
     """The node's arguments, which fx types too loosely to use."""
     return cast("tuple[Any, ...]", node.args)

@@ -103,7 +103,7 @@ SCAN_AND_SORT = (
     "argsort.default", "argsort.stable", "bucketize.Tensor", "cummax.default", "cummin.default",
     "cumprod.default", "cumsum.default", "kthvalue.default",
     "logcumsumexp.default", "msort.default", "searchsorted.Tensor", "sort.default", "sort.stable",
-    "topk.default",
+    "mode.default", "topk.default",
 )  # fmt: skip
 INDEXING = (
     "_unsafe_index.Tensor", "embedding.default", "gather.default", "index.Tensor",
@@ -149,6 +149,7 @@ POOLING = (
     "avg_pool2d.default", "avg_pool3d.default", "max_pool1d.default",
     "max_pool1d_with_indices.default", "max_pool2d.default", "max_pool2d_with_indices.default",
     "max_pool3d.default", "max_pool3d_with_indices.default", "max_unpool2d.default",
+    "max_unpool3d.default",
 )  # fmt: skip
 RESIZING = (
     "_upsample_bicubic2d_aa.default", "_upsample_bicubic2d_aa.vec",

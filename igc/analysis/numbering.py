@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from igc.analysis.known import known_of
-from igc.graph import mapped
+from igc.graph import call_of, mapped
 from igc.ops.relations import Follow, Mixing, Opaque, Pointwise, Relation, Select
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class Numbering:
         """Channels of an element-by-element op that an earlier node has too."""
         axis = self._axis(relation, forms)
         sources = self._sources(relation, axis, forms)
-        start = (node.target, freeze(_without_tensors(node)))
+        call = call_of(node)
+        start = (call.target, freeze(_without_tensors(call)), freeze(_without_tensors(node)))
         found: list[tuple[fx.Node, Same]] = []
         for before in dict.fromkeys(n for s in sources for n in self.parts.get((*start, s), ())):
             other = forms.relations[before]

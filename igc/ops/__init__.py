@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import fx
 
+from igc.graph import call_of
 from igc.ops import (
     attention,
     conv,
@@ -14,6 +15,7 @@ from igc.ops import (
     grid,
     linear,
     norm,
+    places,
     pointwise,
     pool,
     reduce,
@@ -31,6 +33,7 @@ TABLE: dict[str, Rule] = {
     **linear.RULES,
     **norm.RULES,
     **pool.RULES,
+    **places.RULES,
     **grid.RULES,
     **reduce.RULES,
     **shape.RULES,
@@ -39,11 +42,15 @@ TABLE: dict[str, Rule] = {
 
 
 def relation(node: fx.Node, facts: Facts) -> Relation:
-    """The relation between the node's output channels and its operands'."""
+    """The relation between the node's output channels and its operands'.
+
+    That of one output of several is the relation to the operands of the call that computes it.
+    """
     if not facts.is_tensor(node):
         return Opaque("several outputs")
-    rule = TABLE.get(str(node.target))
-    return rule(node, facts) if rule is not None else Opaque()
+    call = call_of(node)
+    rule = TABLE.get(str(call.target))
+    return rule(call, facts) if rule is not None else Opaque()
 
 
 __all__ = ["TABLE", "Facts", "Rule", "relation"]

@@ -14,6 +14,7 @@ from igc.ops import (
     grid,
     linear,
     norm,
+    places,
     pointwise,
     pool,
     reduce,
@@ -24,7 +25,7 @@ from igc.ops.facts import Rule
 from igc.ops.limits import LIMITS, OPAQUE
 
 FAMILIES = (
-    pointwise, select, create, conv, linear, norm, pool, grid, reduce, shape, attention,
+    pointwise, select, create, conv, linear, norm, pool, places, grid, reduce, shape, attention,
 )  # fmt: skip
 
 HEAD = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from igc.analysis.reads import (
     regrouped,
     taken,
 )
-from igc.graph import mapped
+from igc.graph import call_of, mapped
 from igc.ops.relations import Blocks, Concat, Mixing, Pointwise, Regroup, Take
 from igc.passes.materialize import fill
 
@@ -34,9 +35,22 @@ def _pointwise(slicer: Slicer, node: fx.Node, rel: Pointwise, kept: Masks) -> fx
         slicer.value(f.node, followed(f, kept, slicer.facts.shape(f.node))) for f in rel.operands
     ]
     operands = {f.node: n for f, n in zip(rel.operands, new, strict=True)}
+    if node.target is operator.getitem:
+        return _output(slicer, node, operands)
     if len(operands) < len(new):
         return _repeated(slicer, node, new)
     return slicer.copy(node, operands, sizes=None if rel.sizes is None else (rel.sizes, kept))
+
+
+def _output(slicer: Slicer, node: fx.Node, operands: dict[fx.Node, fx.Node]) -> fx.Node:
+    """One output of several: the call over sliced operands, once for all that read it so."""
+    call = call_of(node)
+    key = (call, " ".join(n.name for n in operands.values()).encode())
+    if key not in slicer.made:
+        slicer.made[key] = slicer.copy(call, operands)
+    return slicer.build.graph.create_node(
+        "call_function", node.target, (slicer.made[key], node.args[1]), name=node.name
+    )
 
 
 def _repeated(slicer: Slicer, node: fx.Node, operands: list[fx.Node]) -> fx.Node:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import fx
+
 from igc.analysis.forms import forms
 from igc.analysis.liveness import Liveness, liveness
-from igc.graph import Program
+from igc.graph import Program, call_of
 from igc.ops import Facts, relation
 from igc.ops.relations import Opaque
 from igc.passes.constants import ConstantPool
@@ -46,12 +48,16 @@ def _changes(live: Liveness) -> bool:
 
 
 def _record(live: Liveness, record: Record) -> None:
+    named: set[fx.Node] = set()
     for node, rel in live.forms.relations.items():
         alive = node in live.kept and all(m.any() for m in live.kept[node])
+        call = call_of(node)
         # An arange, say, reads sizes alone, and keeps nothing.
-        reads = any(map(live.forms.facts.is_tensor, node.all_input_nodes))
-        if isinstance(rel, Opaque) and node.op == "call_function" and alive and reads:
-            record.opaque(node, rel.reason)
+        reads = any(map(live.forms.facts.is_tensor, call.all_input_nodes))
+        known = node.op != "call_function" or call in named
+        if isinstance(rel, Opaque) and alive and reads and not known:
+            named.add(call)
+            record.opaque(call, rel.reason)
     for node, plan in live.groups.items():
         if plan.extra:
             record.declined(

@@ -6,6 +6,7 @@ axis 2 of input 0 (a number that depends on the input where that axis is dynamic
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from igc.analysis.forms import Forms, forms
-from igc.graph import InputSpec, Program
+from igc.graph import InputSpec, Program, call_of
 from igc.ops import Facts, relation
 from igc.ops.relations import Opaque
 
@@ -52,11 +53,15 @@ class S:
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of an op. `note` says which limit of its rule they touch, if any."""
+    """The arguments of an op. `note` says which limit of its rule they touch, if any.
+
+    `pick` is the number of the output that is taken, of an op that has several.
+    """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    pick: int | None = None
 
     @property
     def inputs(self) -> list[T]:
@@ -189,6 +194,8 @@ def program_of(setting: Setting) -> Program:
         is_leaf=_is_operand,
     )
     node = graph.call_function(setting.op, tuple(args), kwargs)
+    if setting.call.pick is not None:
+        node = graph.call_function(operator.getitem, (node, setting.call.pick))
     for axis, channels in enumerate(setting.keep):
         if channels is not None:
             key = f"keep{axis}"
@@ -220,7 +227,7 @@ def op_node(program: Program, op: Any) -> fx.Node:
     calls = [n for n in program.graph.nodes if n.op == "call_function"]
     while len(calls) > 1 and str(calls[-1].args[-1]).startswith("keep"):
         calls.pop()
-    assert calls[-1].target is op
+    assert call_of(calls[-1]).target is op
     return calls[-1]
 
 

@@ -13,10 +13,12 @@ from igc.emit.lower import (
     adaptive,
     grids,
     layers,
+    numbers,
     ordering,
     pointwise,
     pooling,
     reducing,
+    scattering,
     shaping,
     windows,
 )
@@ -38,6 +40,8 @@ RULES: Mapping[str, pointwise.Rule] = {
     **reducing.RULES,
     **adaptive.RULES,
     **ordering.RULES,
+    **scattering.RULES,
+    **numbers.RULES,
 }
 
 

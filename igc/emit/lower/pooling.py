@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import fx
 
-from igc.emit.lower.context import Lowering, Size, Unsupported
+from igc.emit.lower.context import Lowered, Lowering, Size, Unsupported
 from igc.emit.lower.layers import _spread
 from igc.emit.lower.pointwise import Rule
 from igc.emit.schema import bind, operation
@@ -47,6 +48,39 @@ def _max_pool(at: Lowering, node: fx.Node) -> str:
     attributes, axes = _window(at, node)
     attributes["dilations"] = _spread(args["dilation"], axes)
     return at.op("MaxPool", at(args["self"]), **attributes)
+
+
+def _max_pool_with_places(at: Lowering, node: fx.Node) -> Lowered:
+    """ONNX counts places through the whole tensor, torch within each map."""
+    args = bind(node)
+    attributes, axes = _window(at, node)
+    attributes["dilations"] = _spread(args["dilation"], axes)
+    values, places = at.graph.ops("MaxPool", at(args["self"]), count=2, **attributes)
+    return values, at.op("Mod", places, _area(at, args["self"], axes))
+
+
+def _area(at: Lowering, node: fx.Node, axes: int) -> str:
+    """How many entries a map has, as one number."""
+    sizes = [at.dim(node, a + 2) for a in range(axes)]
+    known = [s for s in sizes if isinstance(s, int)]
+    if len(known) == len(sizes):
+        return at.scalar(math.prod(known), torch.int64)
+    return at.op("ReduceProd", at.vector(sizes), keepdims=0)
+
+
+def _max_unpool(at: Lowering, node: fx.Node) -> str:
+    """Values scattered into maps of zeros, each map as one line."""
+    args = bind(node)
+    value, places, dtype = args["self"], args["indices"], at.dtype(node)
+    rank = at.rank(value)
+    if rank < 4:
+        raise Unsupported("unpooling without a batch")
+    whole = [at.dim(value, 0), at.dim(value, 1), *(at.size(s) for s in args["output_size"])]
+    lines = at.graph.integers([0, 0, -1], "shape")
+    zeros = at.op("Reshape", at.op("Expand", at.scalar(0, dtype), at.vector(whole)), lines)
+    flat = [at.op("Reshape", at(v), lines) for v in (places, value)]
+    made = at.op("ScatterElements", zeros, *flat, axis=2)
+    return at.op("Reshape", made, at.vector(whole))
 
 
 def _avg_pool(at: Lowering, node: fx.Node) -> str:
@@ -104,6 +138,8 @@ def _resize(mode: str, exact: bool = False, smooth: bool = False) -> Rule:
 
 RULES: dict[str, Rule] = {
     **{f"max_pool{n}d": _max_pool for n in (1, 2, 3)},
+    **{f"max_pool{n}d_with_indices": _max_pool_with_places for n in (1, 2, 3)},
+    **{f"max_unpool{n}d": _max_unpool for n in (2, 3)},
     **{f"avg_pool{n}d": _avg_pool for n in (1, 2, 3)},
     **{f"upsample_nearest{n}d": _resize("nearest") for n in (1, 2, 3)},
     **{f"_upsample_nearest_exact{n}d": _resize("nearest", exact=True) for n in (1, 2, 3)},

@@ -141,15 +141,6 @@ def _index_select(at: Lowering, node: fx.Node) -> str:
     return at.op("Gather", at(args["self"]), at(args["index"]), axis=axis)
 
 
-def _index(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    given = [(axis, i) for axis, i in enumerate(args["indices"]) if i is not None]
-    if len(given) != 1 or at.dtype(given[0][1]) == torch.bool:
-        raise Unsupported("indexing by several tensors or by a mask")
-    axis, index = given[0]
-    return at.op("Gather", at(args["self"]), at(index), axis=axis)
-
-
 def _gather(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     axis = at.axis(args["self"], args["dim"])
@@ -247,7 +238,7 @@ RULES: dict[str, Rule] = {
     "squeeze": _squeeze, "expand": _expand, "repeat": _repeat, "tile": _repeat,
     "repeat_interleave": _repeat_interleave, "cat": _cat, "hstack": _hstack, "stack": _stack,
     "slice": _slice, "narrow": _narrow, "select": _select, "index_select": _index_select,
-    "index": _index, "gather": _gather, "flip": _flip, "roll": _roll,
+    "gather": _gather, "flip": _flip, "roll": _roll,
     "channel_shuffle": _channel_shuffle, "pad": _pad, "constant_pad_nd": _pad,
     "zeros": _full(0), "ones": _full(1), "full": _full(None), "zeros_like": _full(0),
     "ones_like": _full(1), "full_like": _full(None), "new_zeros": _full(0), "new_ones": _full(1),
