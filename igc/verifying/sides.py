@@ -18,6 +18,7 @@ from igc.digest import digest
 from igc.errors import BadInput, IgcError, Refused
 from igc.graph import Program, cast_to, execute
 from igc.precise import decided, settled
+from igc.verifying.approximations import Approximated
 from igc.verifying.onnx_file import OnnxFile, line
 
 Memo = dict[Any, list[Tensor]]  # what a reference computed, by precision and inputs
@@ -101,6 +102,17 @@ class TorchSide:
                 return _tensors(execute(self.decided, inputs, dtype=dtype))
 
         return self._once(dtype, inputs, run)
+
+    def approximated(self, inputs: Sequence[Tensor], dtype: torch.dtype, seed: int) -> list[Tensor]:
+        """The outputs in `dtype`, functions as exact as onnxruntime's (`approximations`)."""
+
+        def run() -> list[Tensor]:
+            with Approximated(seed), torch.no_grad():
+                if dtype == self.dtype:
+                    return self.own(inputs)
+                return _tensors(execute(self.decided, inputs, dtype=dtype))
+
+        return self._once(("approximated", dtype, seed), inputs, run)
 
     def keep(self, inputs: Sequence[Tensor], outputs: list[Tensor]) -> None:
         """Notes, where a memo is kept, what `own` returned for these inputs."""
