@@ -16,7 +16,7 @@ own leg:      |candidate - own| <= 16 e + 32 eps_own s      (half and bfloat16: 
     elements are moved by at most one unit of rounding (Monte Carlo arithmetic, Parker 1997,
     restricted to the inputs), and only what exceeds 16 times that, too, is a difference.
     Against onnxruntime, two more runs follow where that refuses, too, in which sigmoids and their
-    like have the absolute errors that onnxruntime's have (`igc.verifying.approximations`).
+    like have the absolute errors that onnxruntime's have (`igc.approximations`).
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from igc.approximations import Approximated
 from igc.compilation import Compilation
 from igc.devices import beside
 from igc.digest import digest
 from igc.errors import BadInput, IgcError, Refused
 from igc.graph import Program, cast_to, execute
 from igc.precise import decided, settled
-from igc.verifying.approximations import Approximated
 from igc.verifying.onnx_file import OnnxFile, line
 
 Memo = dict[Any, list[Tensor]]  # what a reference computed, by precision and inputs

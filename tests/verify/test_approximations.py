@@ -1,0 +1,75 @@
+"""onnxruntime's sigmoid is exact to 1e-7, not to 1e-7 of its value: no fault of the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import igc
+from igc.approximations import ABSOLUTE, TIMES_OPERAND, Approximated
+
+
+class Closed(nn.Module):
+    """Gates that are all but closed, and a scale that makes up for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 1)
+        self.at = -16.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(torch.sigmoid(self.first(x) + self.at) * 1e7)
+        return y
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_small_sigmoids_agree_and_a_difference_is_seen(tmp_path: Path, wrong: bool) -> None:
+    torch.manual_seed(0)
+    net, x = Closed().eval(), torch.randn(4, 3, 8, 8)
+    static = igc.compile(net, x)
+    if wrong:
+        with torch.no_grad():
+            next(p for p in static.parameters() if p.ndim == 4).mul_(3)
+    igc.export_onnx(static, tmp_path / "net.onnx", simplify=False)
+    check = igc.verify(net, tmp_path / "net.onnx", x)
+    assert check.passed != wrong, str(check)
+    if not wrong:
+        assert any(
+            "as exact as onnxruntime" in leg.bound_from for leg in check.outputs["output"].legs
+        )
+
+
+FUNCTIONS = {
+    "sigmoid": torch.sigmoid, "tanh": torch.tanh, "elu": F.elu, "silu": F.silu, "gelu": F.gelu,
+    "mish": F.mish, "hardswish": F.hardswish, "hardsigmoid": F.hardsigmoid, "selu": F.selu,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_move_by_no_more_than_is_said(name: str) -> None:
+    x = torch.linspace(-20, 20, 1001)
+    plain = FUNCTIONS[name](x)
+    with Approximated(0):
+        moved = FUNCTIONS[name](x)
+    with Approximated(0):
+        again = FUNCTIONS[name](x)
+    unit = torch.finfo(torch.float32).eps
+    most = ABSOLUTE[name] * unit if name in ABSOLUTE else TIMES_OPERAND[name] * unit * x.abs()
+    gap = (moved.double() - plain.double()).abs()
+    assert torch.equal(moved, again)
+    assert gap.max() > 0
+    assert (gap <= most + unit * plain.abs()).all()
+
+
+def test_in_place_functions_move_their_operand_and_others_none() -> None:
+    x = torch.linspace(-3, 3, 101)
+    with Approximated(1):
+        a, b = F.silu(x), F.silu(x.clone(), inplace=True)
+        same = torch.relu(x) + 1
+    assert a.shape == b.shape
+    assert (a - b).abs().max() < 2e-6
+    assert torch.equal(same, torch.relu(x) + 1)
