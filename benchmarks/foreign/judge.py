@@ -87,11 +87,13 @@ def _stages(entry: Entry, at: str, draws: int, onnx: bool, kept: int) -> Iterato
         sway = min(_sway(want[task]) for task in net.tasks)
         compare_outputs(want, have, TOLERANCE, f"batch {batch}")
     repeated = minimum.repeated(made.program, made.gated)
-    counts = {"held": minimum.held(made.program), "repeated": repeated}
+    tables = {name for name, _ in net.named_buffers()}
+    counts = {"held": minimum.held(made.program, tables), "repeated": repeated}
     yield "onnx", {"error64": max(errors), "sway": sway, **counts}
     checked = _onnx(made) if onnx else {}
     yield "minimum", checked
-    needed = minimum.needed(net, backbone, exact, draws) if draws else None
+    held = counts["held"] - repeated
+    needed = minimum.needed(net, backbone, exact, draws, held) if draws else None
     yield "done", {} if needed is None else {"needed": needed}
 
 

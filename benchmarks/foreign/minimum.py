@@ -2,12 +2,13 @@
 
 A kernel element is needed iff its gradient is non-zero (`igc.testing.oracle`). On small pictures
 the taps at a kernel's border may never meet a pixel, so elements are counted per pair of output
-and input channel: a pair is needed iff any of its taps is.
+and input channel: a pair is needed iff any of its taps is. Nor does a softmax over the one place
+that is left of a small picture need what it weighs: pictures of twice the size are tried as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
@@ -21,8 +22,13 @@ from igc.testing.oracle import needed_elements
 CONTRACTIONS = ("aten.conv", "aten.linear", "aten.mm", "aten.matmul", "aten.addmm", "aten.bmm")
 
 
-def needed(net: GatedNetwork, backbone: nn.Module, inputs: tuple[Tensor, ...], draws: int) -> int:
-    """How many elements of the layers' weights the gated network needs."""
+def needed(
+    net: GatedNetwork, backbone: nn.Module, inputs: tuple[Tensor, ...], draws: int, held: int
+) -> int:
+    """How many elements of the layers' weights the gated network needs.
+
+    It is asked at twice the size, too, where it needs fewer than the `held` ones at the given.
+    """
     own = {
         name
         for path, module in backbone.named_modules()
@@ -30,6 +36,15 @@ def needed(net: GatedNetwork, backbone: nn.Module, inputs: tuple[Tensor, ...], d
         for name in (f"{path}.weight", f"{path}.in_proj_weight")
     }
     masks = needed_elements(net, inputs, draws=draws)
+    count = _counted(masks, own)
+    larger = at_twice_the_size(net, inputs) if count < held else None
+    if larger is None:
+        return count
+    more = needed_elements(net, larger, draws=draws)
+    return _counted({name: masks[name] | more[name] for name in masks}, own)
+
+
+def _counted(masks: dict[str, Tensor], own: Collection[str]) -> int:
     counted = 0
     for name, mask in masks.items():
         kind, _, path = name.partition(".")
@@ -40,9 +55,33 @@ def needed(net: GatedNetwork, backbone: nn.Module, inputs: tuple[Tensor, ...], d
     return counted
 
 
-def held(program: Program) -> int:
-    """How many elements the constant weights of the program's contractions have, each once."""
-    return sum(program.constants[name].numel() for name in _weight_names(program))
+def at_twice_the_size(net: GatedNetwork, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    """Inputs with pictures twice as high and wide; None where the network does not take them."""
+    larger = tuple(
+        torch.randn(*x.shape[:2], *(2 * n for n in x.shape[2:]), dtype=x.dtype)
+        if x.ndim == 4
+        else x
+        for x in inputs
+    )
+    try:
+        with torch.no_grad():
+            net(*larger)
+    except (RuntimeError, ValueError, AssertionError, IndexError):
+        return None
+    return larger
+
+
+def held(program: Program, tables: Collection[str] = ()) -> int:
+    """How many elements the constant weights of the program's contractions have, each once.
+
+    `tables` are constants that are no parameters: fixed filters, written out per channel.
+    """
+    origins = program.origins
+    return sum(
+        program.constants[name].numel()
+        for name in _weight_names(program)
+        if name not in origins or origins[name].source not in tables
+    )
 
 
 def repeated(program: Program, gated: Program) -> int:
