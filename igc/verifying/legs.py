@@ -35,6 +35,8 @@ class Comparison:
     input_names: list[str]
     keep: list[int]
     legs: list[Leg] = field(default_factory=list)
+    lost: list[Leg] = field(default_factory=list)
+    sound: set[tuple[str, str]] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _draws: dict[str, Draw] = field(default_factory=dict)
@@ -193,8 +195,21 @@ class Comparison:
 
     def _record(self, way: str, draw: Draw, yards: list[Yardstick], got: Outputs) -> None:
         legs = self._own_legs(way, draw, yards, got)
-        for leg, value in zip(legs, got, strict=False):
-            self._append(leg, value, yards)
+        for leg, yard, value in zip(legs, yards, got, strict=False):
+            if not yard.lost:
+                self.sound.add((leg.output, leg.way))
+            if leg.passed or leg.problem or not yard.lost or not yard.samples:
+                self._append(leg, value, yards)
+            else:
+                self.lost.append(leg)
+                self.notes.append(
+                    f"output '{leg.output}' was not compared on {leg.inputs} ({leg.way}): there "
+                    f"the reference's own rounding error is {yard.error / leg.scale:.1%} of it"
+                )
+
+    def judged(self) -> list[Leg]:
+        """All legs; those that rounding decides only of outputs that have no sound ones."""
+        return self.legs + [leg for leg in self.lost if (leg.output, leg.way) not in self.sound]
 
     def _own_legs(self, way: str, draw: Draw, yards: list[Yardstick], got: Outputs) -> list[Leg]:
         return [

@@ -75,7 +75,7 @@ def verify(
             side.run_all(comparison.input_names, sets)
     for draw in sets:
         comparison.add(draw)
-    outputs = group(comparison.legs)
+    outputs = group(comparison.judged())
     worst = [o.worst for o in outputs.values() if not o.passed]
     failures += _defects(ref, cand) + [_describe(leg) for leg in worst] + comparison.failures
     first = None

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 import igc
 from igc.approximations import ABSOLUTE, TIMES_OPERAND, Approximated
+from igc.verifying import compare
 
 
 class Closed(nn.Module):
     """Gates that are all but closed, and a scale that makes up for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: float) -> None:
         super().__init__()
         self.first, self.last = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 1)
-        self.at = -16.0
+        self.at = at
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.last(torch.sigmoid(self.first(x) + self.at) * 1e7)
@@ -27,13 +28,17 @@ class Closed(nn.Module):
 
 
 @pytest.mark.parametrize("wrong", [False, True])
-def test_small_sigmoids_agree_and_a_difference_is_seen(tmp_path: Path, wrong: bool) -> None:
+@pytest.mark.parametrize("at", [-8.0, -16.0])
+def test_small_sigmoids_agree_and_a_difference_is_seen(
+    tmp_path: Path, at: float, wrong: bool
+) -> None:
+    """At -16 nothing is left of them in onnxruntime: a difference is no pass even so."""
     torch.manual_seed(0)
-    net, x = Closed().eval(), torch.randn(4, 3, 8, 8)
+    net, x = Closed(at).eval(), torch.randn(4, 3, 8, 8)
     static = igc.compile(net, x)
     if wrong:
         with torch.no_grad():
-            next(p for p in static.parameters() if p.ndim == 4).mul_(3)
+            next(p for p in static.parameters() if p.ndim == 4).mul_(3 if at < -10 else 1.2)
     igc.export_onnx(static, tmp_path / "net.onnx", simplify=False)
     check = igc.verify(net, tmp_path / "net.onnx", x)
     assert check.passed != wrong, str(check)
@@ -73,3 +78,36 @@ def test_in_place_functions_move_their_operand_and_others_none() -> None:
     assert a.shape == b.shape
     assert (a - b).abs().max() < 2e-6
     assert torch.equal(same, torch.relu(x) + 1)
+
+
+class Switch(nn.Module):
+    """Where the picture is bright enough, the last digits of a convolution decide everything."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__()
+        self.first, self.last, self.at = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1), at
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        bright = torch.relu(x.abs().amax() - self.at).clamp(max=1.0)
+        out: Tensor = self.last(y + 1e3 * bright * torch.sin(1e7 * y))
+        return out
+
+
+def test_inputs_on_which_the_reference_has_no_digits_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(compare, "MULTIPLE", 0.01)  # chaos seldom lies beyond 16 times itself
+    net, bright = Switch(12.0).eval(), Switch(0.0).eval()
+    bright.load_state_dict(net.state_dict())
+    x = torch.randn(2, 3, 8, 8)
+    igc.export_onnx(igc.compile(net, x), tmp_path / "net.onnx")
+    check = igc.verify(net, tmp_path / "net.onnx")
+    assert check.passed, str(check)
+    assert any("own rounding error" in note and "times 30" in note for note in check.notes)
+    assert check.outputs["output"].legs
+    # Nothing else is left to compare: no pass.
+    check = igc.verify(bright, tmp_path / "net.onnx")
+    assert not check.passed
+    assert any("own rounding error" in note for note in check.notes)
