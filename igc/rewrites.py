@@ -242,6 +242,22 @@ def _rrelu(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) ->
     return call_like(graph, node, aten.leaky_relu.default, env[x], (bounds[0] + bounds[1]) / 2)
 
 
+def _bilinear(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
+    """bilinear(a, b, W [O, I, J], bias): a @ W as [..., O, J], times b, summed over J."""
+    a, b, weight, bias = (*args_of(node), None)[:4]
+    outputs, rows, columns = facts[weight].dims
+    line = call_like(graph, node, aten.permute.default, env[weight], [1, 0, 2])
+    matrix = call_like(graph, node, aten.reshape.default, line, [rows, outputs * columns])
+    product = call_like(graph, node, aten.matmul.default, env[a], matrix)
+    rank = len(facts[a].dims)
+    lead = [_size(graph, node, env[a], axis) for axis in range(rank - 1)]
+    parts = call_like(graph, node, aten.reshape.default, product, [*lead, outputs, columns])
+    other = call_like(graph, node, aten.unsqueeze.default, env[b], -2)
+    terms = call_like(graph, node, aten.mul.Tensor, parts, other)
+    total = call_like(graph, node, aten.sum.dim_IntList, terms, [rank])
+    return total if bias is None else call_like(graph, node, aten.add.Tensor, total, env[bias])
+
+
 REWRITES: dict[Any, Rewrite] = {
     **dict.fromkeys(IDENTITY, _identity),
     aten.dropout.default: _dropout,
@@ -257,6 +273,7 @@ REWRITES: dict[Any, Rewrite] = {
     aten.glu.default: _glu,
     aten.one_hot.default: _one_hot,
     aten.rrelu.default: _rrelu,
+    aten.bilinear.default: _bilinear,
     aten.mean.default: _over_all(aten.mean.dim),
     aten.sum.default: _over_all(aten.sum.dim_IntList),
     aten.max.default: _over_all(aten.amax.default),

@@ -43,6 +43,8 @@ class Numbering:
 
         if isinstance(relation, Opaque) and relation.reason == "several outputs":
             return None
+        if isinstance(relation, Pointwise) and not relation.operands:
+            return None  # made of sizes alone: as cheap as a copy, and its channels are known
         key = self._whole_key(node, forms)
         before = self.whole.setdefault(key, node)
         if before is not node:

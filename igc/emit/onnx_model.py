@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import EncodeError
 from onnx import TensorProto, helper
 from torch import Tensor
 
@@ -58,7 +59,10 @@ class OnnxModel:
         whole = onnx.ModelProto()
         whole.CopyFrom(self.proto)
         whole.graph.initializer.extend(_initialiser(n, w) for n, w in self.weights.items())
-        return path.write_bytes(whole.SerializeToString(deterministic=True))
+        try:
+            return path.write_bytes(whole.SerializeToString(deterministic=True))
+        except EncodeError as error:  # smaller than the format allows: what failed is memory
+            raise MemoryError(f"the message of {self.weight >> 20} MiB: {error}") from error
 
 
 def direct(program: Program, names: tuple[str, ...]) -> OnnxModel:

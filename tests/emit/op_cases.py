@@ -129,6 +129,7 @@ SHAPING: dict[str, Case] = {
     "repeat": lambda x: x.repeat(1, 2, 1, 1),
     "repeat_new": lambda x: x.repeat(2, 1, 1, 1, 1),
     "repeat_interleave": lambda x: x.repeat_interleave(2, 1),
+    "repeat_interleave_rows": lambda x: x.repeat_interleave(3, 2),
     "cat": lambda x: torch.cat([x, x.relu()], 1),
     "cat_last": lambda x: torch.cat([x, x.relu()], -1),
     "stack": lambda x: torch.stack([x, x.relu()], 2),
@@ -251,6 +252,7 @@ WHOLE_AXES: dict[str, Case] = {
     "topk": lambda x: tuple(x.topk(3, 1)),
     "topk_least": lambda x: tuple(x.topk(2, 1, largest=False)),
     "median": lambda x: tuple(x.median(1)),
+    "median_image": lambda x: tuple(x.flatten(2).median(2)),
     "kthvalue": lambda x: tuple(x.kthvalue(3, 1, keepdim=True)),
     "quantile": lambda x: x.quantile(0.3, dim=1),
     "cumsum": lambda x: x.cumsum(1),
@@ -262,6 +264,7 @@ WHOLE_AXES: dict[str, Case] = {
 TOKENS: dict[str, Case] = {
     "matmul": lambda x: x @ x.transpose(1, 2),
     "tensordot": lambda x: torch.tensordot(x, W, dims=([2], [1])),
+    "bilinear": lambda x: F.bilinear(x, x[..., :3], W.view(3, 16, 1).expand(3, 16, 3), W[:, 0]),
     "pairwise": lambda x: F.pairwise_distance(x, x.flip(2)),
     "bmm": lambda x: torch.bmm(x, x.transpose(1, 2)),
     "baddbmm": lambda x: torch.baddbmm(x @ x.mT, x, x.mT, beta=0.5, alpha=2),

@@ -117,3 +117,25 @@ def test_kernels_and_groups_that_the_input_chooses(tmp_path: Path) -> None:
     net, x = Dynamic().eval(), torch.randn(2, 3, 7, 7)
     made = compilation(net, (x,))
     assert igc.verify(net, made, x).passed
+    with pytest.raises(igc.errors.BadInput, match="conv2d"):
+        igc.export_onnx(made.static, tmp_path / "net.onnx")
+
+
+def test_zeros_of_sizes_that_no_input_has() -> None:
+    """Two recurrent layers that start from zeros of as many rows as there are images x rows."""
+
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = (nn.LSTM(3, 4, batch_first=True) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[3], 3)
+            y: Tensor = self.one(rows)[0] + self.two(rows)[0]
+            return y
+
+    torch.manual_seed(0)
+    net, x = Rows().eval(), torch.randn(2, 3, 5, 4)
+    made = compilation(net, (x,))
+    assert igc.verify(net, made, x).passed
+    assert [r for r in made.record.remarks if r.kind == "opaque" and "lstm" in r.op]

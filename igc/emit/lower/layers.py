@@ -22,6 +22,13 @@ def _spread(value: Any, count: int) -> list[int]:
     return entries * count if len(entries) == 1 else entries
 
 
+def _groups(args: dict[str, Any]) -> int:
+    groups = args["groups"]
+    if not isinstance(groups, int):
+        raise Unsupported("as many groups as the input says")
+    return groups
+
+
 def _conv(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     weight, value = args["weight"], args["input"]
@@ -46,7 +53,7 @@ def _conv(at: Lowering, node: fx.Node) -> str:
         at.optional(args["bias"]),
         strides=_spread(args["stride"], axes),
         dilations=_spread(args["dilation"], axes),
-        group=args["groups"],
+        group=_groups(args),
         kernel_shape=at.fact(weight).dims[2:],
         **attributes,
     )
@@ -67,7 +74,7 @@ def _conv_transpose(at: Lowering, node: fx.Node) -> str:
         pads=_spread(args["padding"], axes) * 2,
         output_padding=_spread(args["output_padding"], axes),
         dilations=_spread(args["dilation"], axes),
-        group=args["groups"],
+        group=_groups(args),
         kernel_shape=at.fact(weight).dims[2:],
     )
 

@@ -38,11 +38,11 @@ def _topk(at: Lowering, node: fx.Node) -> Lowered:
     return _top(at, args["self"], axis, at.size(args["k"]), bool(args["largest"]))
 
 
-def _one_of(at: Lowering, node: fx.Node, x: fx.Node, axis: int, rank: int) -> Lowered:
-    """Value and place of the entry that is number `rank` from below."""
-    last = at.graph.integers([rank], "place")
+def _one_of(at: Lowering, node: fx.Node, axis: int, count: Size) -> Lowered:
+    """Value and place of the entry that is number `count` from below."""
+    last = at.op("Sub", at.vector([count]), at.graph.integers([1]))
     found = []
-    for sorted_ in _top(at, x, axis, rank + 1, largest=False):
+    for sorted_ in _top(at, bind(node)["self"], axis, count, largest=False):
         one = at.op("Gather", sorted_, last, axis=axis)
         if not bind(node)["keepdim"]:
             one = at.op("Squeeze", one, at.graph.integers([axis], "axes"))
@@ -54,17 +54,16 @@ def _median(at: Lowering, node: fx.Node) -> Lowered:
     """The lower one of the two in the middle."""
     args = bind(node)
     axis = at.axis(args["self"], args["dim"])
-    size = at.static(args["self"], axis)
-    if size is None:
-        raise Unsupported("a median along an axis that depends on the input size")
-    return _one_of(at, node, args["self"], axis, (size - 1) // 2)
+    size = at.dim(args["self"], axis)
+    if isinstance(size, int):
+        return _one_of(at, node, axis, (size + 1) // 2)
+    more = at.op("Add", size, at.graph.integers([1]))
+    return _one_of(at, node, axis, at.op("Div", more, at.graph.integers([2])))
 
 
 def _kthvalue(at: Lowering, node: fx.Node) -> Lowered:
     args = bind(node)
-    if not isinstance(args["k"], int):
-        raise Unsupported("a k that depends on the input size")
-    return _one_of(at, node, args["self"], at.axis(args["self"], args["dim"]), args["k"] - 1)
+    return _one_of(at, node, at.axis(args["self"], args["dim"]), at.size(args["k"]))
 
 
 RULES: dict[str, Rule] = {

@@ -77,8 +77,12 @@ def _repeat_interleave(at: Lowering, node: fx.Node) -> str:
         raise Unsupported("repeat_interleave by a tensor or over all entries")
     axis = at.axis(value, axis)
     width = at.static(value, axis)
-    if width is None:
-        raise Unsupported("repeat_interleave along an axis that depends on the input size")
+    if width is None:  # repeated along an axis of its own, which then is merged
+        rank = at.rank(value)
+        line = at.op("Unsqueeze", at(value), at.graph.integers([axis + 1], "axes"))
+        times = at.graph.integers([count if a == axis + 1 else 1 for a in range(rank + 1)])
+        merged = [*[0] * axis, -1, *(at.dim(value, a) for a in range(axis + 1, rank))]
+        return at.op("Reshape", at.op("Expand", line, times), at.vector(merged))
     index = torch.arange(width).repeat_interleave(count)
     return at.op("Gather", at(value), at.graph.tensor(index, "index"), axis=axis)
 
