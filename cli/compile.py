@@ -92,6 +92,14 @@ def command(
         bool,
         typer.Option("--no-verify", help="Skip the proof that gated and compiled agree."),
     ] = False,
+    split_groups: Annotated[
+        bool,
+        typer.Option(
+            "--split-groups",
+            help="Make several convolutions of a grouped one whose groups need unequal widths: "
+            "fewer weights and MACs, more operations.",
+        ),
+    ] = False,
     full_size: FullSize = False,
     as_json: Json = False,
 ) -> None:
@@ -123,7 +131,7 @@ def command(
 
         names = None if tasks is None else tasks.names
         reference = load_network(checkpoint, model)
-        made = compilation(reference, inputs, tasks=names)
+        made = compilation(reference, inputs, tasks=names, split_groups=split_groups)
         memo: Memo = {}  # both checks run the same inputs
         static = made.static
         if not no_verify:  # this shows that the structure is right, `prove` that the file is

@@ -18,7 +18,7 @@ from igc.digest import source_of
 from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
 from igc.graph import Program
-from igc.passes import PIPELINE, Pass, Record, run_passes
+from igc.passes import PIPELINE, Pass, Record, run_passes, with_split_groups
 
 Source = nn.Module | Program | str | os.PathLike[str]
 
@@ -27,6 +27,8 @@ def compile(  # the public name is igc.compile
     module_or_path: Source,
     example_inputs: Example | None = None,
     tasks: Sequence[str] | None = None,
+    *,
+    split_groups: bool = False,
 ) -> StaticNetwork:
     """Returns the plain static network that computes what the gated one computes.
 
@@ -36,22 +38,28 @@ def compile(  # the public name is igc.compile
     takes the same inputs and returns the same structure, in the same dtype and on the device of
     the module.
 
+    A grouped convolution has groups of equal widths, so those that need less keep as much as the
+    widest. `split_groups` makes several convolutions of one where that saves anything: fewer
+    weights and MACs, more operations.
+
     Raises `BadInput` (a network torch cannot export, wrong inputs, unknown tasks),
     `BadCheckpoint` (a bad file) and `Refused` (a gate that is not a constant).
     """
-    return compilation(module_or_path, example_inputs, tasks).static
+    return compilation(module_or_path, example_inputs, tasks, split_groups=split_groups).static
 
 
 def compilation(
     module_or_path: Source,
     example_inputs: Example | None = None,
     tasks: Sequence[str] | None = None,
+    *,
+    split_groups: bool = False,
 ) -> Compilation:
     """As `compile`, with the programs before and after and the record of the passes."""
     gated = program_of(module_or_path, example_inputs)
     if tasks is not None:
         gated = only(gated, tasks)
-    program, record = compile_program(gated)
+    program, record = compile_program(gated, with_split_groups() if split_groups else PIPELINE)
     static = emit(program)
     if isinstance(module_or_path, nn.Module):
         static.to(device_of(module_or_path))

@@ -18,8 +18,13 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """Kept rows and columns, one line per live group, as channel numbers of the whole tensor."""
+    """Kept rows and columns, one line per live group, as channel numbers of the whole tensor.
 
+    `live` are the numbers of the live groups, `widths` how many rows and columns each needs.
+    """
+
+    live: Numbers  # [live groups]
+    widths: Numbers  # [live groups, 2]
     rows: Numbers  # [live groups, R]
     columns: Numbers  # [live groups, K]
     rows_mask: Mask
@@ -38,6 +43,8 @@ def plan_groups(matrix: Mask, kept: Mask, groups: int) -> GroupPlan:
     columns = _widen(need_in)
     used = sum(int(wanted[g].sum()) * int(n.sum()) for g, n in zip(live, need_in, strict=True))
     return GroupPlan(
+        live,
+        np.stack([wanted[live].sum(axis=1), need_in.sum(axis=1)], axis=1),
         rows + live[:, None] * wanted.shape[1],
         columns + live[:, None] * per_in,
         _mask(rows + live[:, None] * wanted.shape[1], kept.size),

@@ -48,6 +48,7 @@ OPAQUE: dict[str, str] = {
     "training": "Norms in training mode change their statistics, attention with dropout is random.",
     "flat": "A roll or a repetition of the flattened tensor crosses all axes.",
     "squeezed": "A squeeze of an axis that is not always of size one; capture leaves none.",
+    "chosen": "A convolution of as many groups as the input says keeps all of them.",
     "crossed": "A reshape whose axes are matched only by sizes that the input chooses.",
 }
 """What no relation describes: the rule answers `Opaque`, and everything is kept."""

@@ -18,6 +18,7 @@ from igc.passes.layout import ChooseLayout
 from igc.passes.order import OrderForMemory
 from igc.passes.record import Record, Remark, Row
 from igc.passes.slice import SliceChannels
+from igc.passes.split_groups import SplitGroups
 from igc.passes.stacks import SpellOutStacks
 
 
@@ -43,6 +44,12 @@ PIPELINE: tuple[Pass, ...] = (
     RemoveDeadNodes(),
     OrderForMemory(),
 )
+
+
+def with_split_groups(pipeline: tuple[Pass, ...] = PIPELINE) -> tuple[Pass, ...]:
+    """The pipeline in which groups of a convolution keep the widths that they need."""
+    at = next(i for i, each in enumerate(pipeline) if isinstance(each, SliceChannels))
+    return (*pipeline[:at], SplitGroups(), *pipeline[at:])
 
 
 def run_passes(
@@ -98,4 +105,6 @@ def lint(program: Program, after: str) -> None:
             raise LintError(f"after '{after}': output '{name}' is not a tensor")
 
 
-__all__ = ["PIPELINE", "Pass", "Record", "Remark", "Row", "lint", "run_passes"]
+__all__ = [
+    "PIPELINE", "Pass", "Record", "Remark", "Row", "lint", "run_passes", "with_split_groups",
+]  # fmt: skip

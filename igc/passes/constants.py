@@ -95,7 +95,7 @@ class ConstantPool:
         before = self.origin(name)
         return Origin(
             before.source,
-            (rows, columns),
+            () if before.index else (rows, columns),
             "slice groups",
             recipe=recipe,
             counts_as=before.counts_as,

@@ -6,6 +6,7 @@ mixed channels: w_1 * gather(J) + w_2 * gather(J) + ...   only where the operand
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,8 +67,8 @@ class _Maker:
             values, first, inverse = np.unique(
                 self.form.shift[constant], return_index=True, return_inverse=True
             )
-            numbers = tuple(self.channels[constant][first].tolist())
-            recipe = ("known", self.node.name, self.axis, numbers)
+            numbers = self._first(self.node, self.channels[constant][first].tolist())
+            recipe = ("known", first_name(self.node), self.axis, numbers)
             filled = fill(self.slicer, self.node, self.axis, self.masks, values, recipe)
             self._add(parts, part, at, constant, filled, inverse, len(values))
         return self.slicer.build.gather(self.meta, self.axis, parts, part, at)
@@ -135,7 +136,7 @@ class _Maker:
     def slope(self, channels: Numbers, slot: list[Piece]) -> Recipe:
         """The recipe of the coefficients of a slot, or of the shift where the slot is empty."""
         active = np.stack([p.coefficient[channels] != 0 for p in self.form.pieces])
-        names = [p.source.name for p in self.form.pieces]
+        names = [first_name(p.source) for p in self.form.pieces]
         twins = [self.slicer.twins(p.source) for p in self.form.pieces]
         parts = []
         pieces: list[Piece | None] = [*slot] if slot else [None]
@@ -147,15 +148,22 @@ class _Maker:
                 at = np.flatnonzero(mine & (active == pattern[:, None]).all(axis=0))
                 sources = {n for n, on in zip(names, pattern, strict=True) if on}
                 equal = [t for ts, on in zip(twins, pattern, strict=True) if on for t in ts]
-                sources |= {other.name for other, _ in equal}
+                sources |= {first_name(other) for other, _ in equal}
                 picks = () if piece is None else tuple(piece.index[channels][at].tolist())
-                source = "" if piece is None else piece.source.name
-                here = tuple(self.channels[channels[at]].tolist())
+                source = "" if piece is None else first_name(piece.source)
+                here = self._first(self.node, self.channels[channels[at]].tolist())
                 same = () if piece is None else self._same(piece, picks)
+                if piece is not None:
+                    picks = self._first(piece.source, picks)
                 parts.append(
                     (tuple(at.tolist()), here, tuple(sorted(sources)), source, picks, same)
                 )
-        return ("slope", self.node.name, self.axis, len(channels), tuple(parts))
+        return ("slope", first_name(self.node), self.axis, len(channels), tuple(parts))
+
+    def _first(self, node: fx.Node, channels: Sequence[int]) -> tuple[int, ...]:
+        """Channels of a node as those of the first graph's node that it holds a part of."""
+        held = node.meta.get("kept", {}).get(self.axis)
+        return tuple(channels) if held is None else tuple(held[c] for c in channels)
 
     def _same(self, piece: Piece, picks: tuple[int, ...]) -> tuple[Any, ...]:
         """Channels of other nodes that equal the picked ones: (name, places in picks, channels)."""
@@ -163,8 +171,14 @@ class _Maker:
         for other, copies in self.slicer.twins(piece.source):
             pairs = [(i, c) for i, k in enumerate(picks) for c in copies.get(k, ())]
             if pairs:
-                found.append((other.name, *zip(*pairs, strict=True)))
+                places, picked = zip(*pairs, strict=True)
+                found.append((first_name(other), places, self._first(other, picked)))
         return tuple(found)
+
+
+def first_name(node: fx.Node) -> str:
+    """The name of the first graph's node that a node is, or holds a part of."""
+    return str(node.meta.get("source", node.name))
 
 
 def vector(

@@ -24,17 +24,22 @@ class SliceChannels:
 
     def __call__(self, program: Program, record: Record) -> Program:
         """The sliced program; the same object where nothing is dead."""
-        facts = Facts.of(program)
-        relations = {
-            n: relation(n, facts) if n.op == "call_function" else Opaque("not an op")
-            for n in program.graph.nodes
-            if n.op != "output" and facts.at[n].shape is not None
-        }
-        live = liveness(forms(facts, relations))
+        live = analysed(program)
         _record(live, record)
         if not _changes(live):
             return program
         return Slicer(live, ConstantPool(program)).run()
+
+
+def analysed(program: Program) -> Liveness:
+    """Which channels of every value live."""
+    facts = Facts.of(program)
+    relations = {
+        n: relation(n, facts) if n.op == "call_function" else Opaque("not an op")
+        for n in program.graph.nodes
+        if n.op != "output" and facts.at[n].shape is not None
+    }
+    return liveness(forms(facts, relations))
 
 
 def _changes(live: Liveness) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import op_properties
 import pytest
 import torch
 from op_calls import C, Call, Known, S, Setting, T
 from op_properties import check_exact, check_known, check_nudge, check_slice
+from op_settings import target_of
 from torch import fx
 
 from igc.graph import args_of
@@ -97,6 +100,14 @@ def test_a_channel_read_without_need_is_found(monkeypatch: Patch) -> None:
 Q, K = T((2, 2)), T((3, 2))
 HEADS = (T((1, 4, 2, 2)), T((1, 2, 3, 2)), T((1, 2, 3, 2)))
 SDPA = aten.scaled_dot_product_attention.default
+
+
+def _conv(name: str, rank: int) -> Any:
+    name = name.format(rank)
+    name += ("default" if rank == 1 else "input") if name.endswith(".") else ""
+    return target_of(f"aten.{name}")
+
+
 CASES: dict[str, list[Setting]] = {
     "windows": [Setting(aten.max_pool1d.default, Call((T((1, 2, 4)), [1])))],
     "groups": [
@@ -155,6 +166,17 @@ CASES: dict[str, list[Setting]] = {
     "squeezed": [
         Setting(aten.squeeze.dim, Call((X, 0), note="squeezed")),
         Setting(aten.squeeze.dims, Call((X, [0, 1]), note="squeezed")),
+    ],
+    "chosen": [
+        Setting(_conv(name, rank), Call(
+            (T((1, 2, *[3] * rank)), T((2, 1, *[1] * rank)), None, [1], padding, [rest], S(0, 1)),
+            note="chosen",
+        ))
+        for rank in (1, 2, 3)
+        for name, padding, rest in (
+            ("conv{}d.default", [0], 1), ("conv{}d.padding", "valid", 1),
+            ("conv_transpose{}d.", [0], 0),
+        )
     ],
     "crossed": [
         Setting(aten.reshape.default, Call((T((2, 2)), [2, -1]), note="reshape"),
