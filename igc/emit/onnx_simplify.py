@@ -6,10 +6,15 @@ would hold several copies of each.
 
 from __future__ import annotations
 
+import math
+
 import onnx
+from onnx import TensorProto
 
 from igc.emit.by_torch import quiet
 from igc.emit.onnx_model import OnnxModel, value_infos
+
+FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 
 def simplified(model: OnnxModel) -> OnnxModel | None:
@@ -19,13 +24,26 @@ def simplified(model: OnnxModel) -> OnnxModel | None:
     asked = onnx.ModelProto()
     asked.CopyFrom(model.proto)
     asked.graph.input.extend(value_infos(model.weights))
+    # Nor may it compute a new weight of an old one: what it would hold is in no checkpoint.
+    small: list[TensorProto] = []
+    rest: list[TensorProto] = []
+    for one in asked.graph.initializer:
+        (small if one.data_type in FLOATS and math.prod(one.dims) > 1 else rest).append(one)
+    small, rest = [_copy(i) for i in small], [_copy(i) for i in rest]
+    asked.graph.input.extend(
+        onnx.helper.make_tensor_value_info(i.name, i.data_type, i.dims) for i in small
+    )
+    del asked.graph.initializer[:]
+    asked.graph.initializer.extend(rest)
     with quiet():
         found, _ = onnxsim.simplify(asked)
-    inputs = [value for value in found.graph.input if value.name not in model.weights]
+    apart = {*model.weights, *(i.name for i in small)}
+    inputs = [value for value in found.graph.input if value.name not in apart]
     del found.graph.input[:]
     found.graph.input.extend(inputs)
     read = {name for node in found.graph.node for name in node.input}
     read |= {output.name for output in found.graph.output}
+    found.graph.initializer.extend(i for i in small if i.name in read)
     made = OnnxModel(found, {n: w for n, w in model.weights.items() if n in read})
     fits = _better(made, model) and _signature(made.proto) == _signature(model.proto)
     return made if fits else None
@@ -47,3 +65,9 @@ def _signature(model: onnx.ModelProto) -> list[tuple[str, int, list[int | str]]]
         )
         for value in model.graph.input
     ]
+
+
+def _copy(tensor: TensorProto) -> TensorProto:
+    made = TensorProto()
+    made.CopyFrom(tensor)
+    return made

@@ -242,3 +242,26 @@ def test_units_in_the_last_place() -> None:
     assert ulps_apart(derived, value, torch.float32) > 1e6
     half = torch.tensor([0.0, 6e-8], dtype=torch.float16)  # nothing flushes these
     assert ulps_apart(torch.zeros(2, dtype=torch.float64), half, torch.float16) == 1
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_a_constant_factor_before_a_small_layer_stays_where_it_is(
+    tmp_path: Path, zeros: bool
+) -> None:
+    """The simplifier would multiply it into the weight, and no tensor would be the checkpoint's."""
+
+    class Halved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.b(torch.relu(self.a(x)) * 0.5)
+            return y
+
+    torch.manual_seed(0)
+    net, x = Halved().eval(), torch.zeros(2, 3, 8, 8)
+    if zeros:
+        with torch.no_grad():
+            net.b.weight[:, ::3] = 0
+    assert certified(net, (x,), tmp_path).audit().failures == []
