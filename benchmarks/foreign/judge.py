@@ -93,8 +93,11 @@ def _stages(entry: Entry, at: str, draws: int, onnx: bool, kept: int) -> Iterato
     checked = _onnx(made) if onnx else {}
     yield "minimum", checked
     held = counts["held"] - repeated
-    needed = minimum.needed(net, backbone, exact, draws, held) if draws else None
-    yield "done", {} if needed is None else {"needed": needed}
+    if not draws:
+        yield "done", {}
+        return
+    needed = minimum.needed(net, backbone, exact, draws, made.program, held)
+    yield "done", {"needed": needed}
 
 
 class AllDouble(TorchFunctionMode):
