@@ -13,25 +13,26 @@ def _created(node: fx.Node, facts: Facts, value: object) -> Pointwise:
     shape, dynamic = facts.shape(node), facts.dynamic(node)
     usual = 1 if len(shape) > 3 else len(shape) - 1  # where channels lie
     axis = next((a for a in (usual, *range(len(shape))) if a >= 0 and not dynamic[a]), None)
-    if axis is None or not isinstance(value, (bool, int, float)):
+    # Other numbers would be folded into parameters, and rounded: only zeros decide what is read.
+    if axis is None or isinstance(value, fx.Node) or value != 0:
         return Pointwise((), sizes=0)
-    mask, number = np.ones(shape[axis], dtype=bool), np.full(shape[axis], float(value))
-    return Pointwise((), sizes=0, known=(axis, mask, number))
+    mask = np.ones(shape[axis], dtype=bool)
+    return Pointwise((), sizes=0, known=(axis, mask, np.zeros(shape[axis])))
 
 
 def full(node: fx.Node, facts: Facts) -> Pointwise:
-    """full(sizes, value): every channel is that number, where it is known."""
+    """full(sizes, value): made of sizes alone; where the value is 0, all channels are known."""
     return _created(node, facts, argument(node, 1, "fill_value"))
 
 
-def zeros(node: fx.Node, facts: Facts) -> Pointwise:
-    """zeros(sizes)."""
-    return _created(node, facts, 0)
-
-
 def ones(node: fx.Node, facts: Facts) -> Pointwise:
-    """ones(sizes)."""
+    """ones(sizes): made of sizes alone."""
     return _created(node, facts, 1)
+
+
+def zeros(node: fx.Node, facts: Facts) -> Pointwise:
+    """zeros(sizes): made of sizes alone, all channels are known."""
+    return _created(node, facts, 0)
 
 
 RULES: dict[str, Rule] = {
