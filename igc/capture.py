@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -194,9 +195,24 @@ def _exported(
 
 @contextmanager
 def _tracing(module: nn.Module) -> Iterator[None]:
-    with warnings.catch_warnings(), torch.no_grad(), bounded_symbols(), unchanged(module):
+    with (
+        warnings.catch_warnings(), _no_remarks(), torch.no_grad(), bounded_symbols(),
+        unchanged(module),
+    ):  # fmt: skip
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _no_remarks() -> Iterator[None]:
+    """Torch logs, with a traceback each, inequalities of sizes that it could not simplify."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _varargs(module: nn.Module) -> str | None:

@@ -131,6 +131,18 @@ def two_inputs(s: Any, x: Tensor, y: Tensor) -> Tensor:
     return s.last(s.a(x) * s.b(y).sigmoid()[:, :, None, None] + s.c(x))
 
 
+def unpooled(s: Any, x: Tensor) -> Tensor:
+    """Down and up again by the places of the largest values, as SegNet does."""
+    largest, places = F.max_pool2d(torch.relu(s.a(x)), 2, return_indices=True)
+    return s.last(F.max_unpool2d(s.b(largest), places, 2))
+
+
+def alike(s: Any, x: Tensor) -> Tensor:
+    """Weighted by how alike two features are at each place."""
+    a, b = s.a(x), s.b(x)
+    return s.last(a * F.cosine_similarity(a, b, dim=1).unsqueeze(1))
+
+
 def shared_layer(s: Any, x: Tensor) -> Tensor:
     return s.last(s.b(s.b(s.a(x)).relu()).relu())
 
@@ -176,6 +188,8 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "two inputs": lambda: Two(
         two_inputs, a=conv(3, 6), b=nn.Linear(4, 6), c=conv(3, 6, bias=False), last=conv(6, 4)
     ),
+    "unpooled": lambda: One(unpooled, a=conv(3, 6), b=conv(6, 6), last=conv(6, 4)),
+    "alike": lambda: One(alike, a=conv(3, 6), b=conv(3, 6), last=conv(6, 4)),
     "shared layer": lambda: One(shared_layer, a=conv(3, 6), b=conv(6, 6), last=conv(6, 4)),
     "group and layer norm": lambda: One(
         normed, a=conv(3, 6), groups=nn.GroupNorm(3, 6), b=conv(6, 5), layer=nn.LayerNorm(5),
