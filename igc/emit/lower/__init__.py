@@ -17,6 +17,7 @@ from igc.emit.lower import (
     ordering,
     pointwise,
     pooling,
+    recurrent,
     reducing,
     scattering,
     shaping,
@@ -42,6 +43,7 @@ RULES: Mapping[str, pointwise.Rule] = {
     **ordering.RULES,
     **scattering.RULES,
     **numbers.RULES,
+    **recurrent.RULES,
 }
 
 
