@@ -108,6 +108,12 @@ def make_report(path: Path, model: str | None, inputs: tuple[Tensor, ...] | None
     carries_all = path.suffix.lower() == ".onnx" or is_igc_file(path)
     if carries_all and model is None and inputs is None:
         return igc.report(path)
+    if path.suffix.lower() == ".onnx":
+        from igc.errors import BadInput
+
+        raise BadInput(
+            f"{path}: an ONNX file knows its network and its inputs; leave out --model and --input"
+        )
     require_shapes(path, model, inputs)
     network = load_network(path, model)
     made = igc.report(network, igc.compile(network, inputs), files={"gated": path})

@@ -278,6 +278,13 @@ class TestReport:
         library(report=lambda path, **options: costs("onnx"))
         return costs("onnx")
 
+    def test_an_onnx_file_takes_no_model_and_no_input(self, cli, tmp_path) -> None:
+        (tmp_path / "m.onnx").write_bytes(b"")
+        for option in (["--input", "1x3x8x8"], ["--model", "nets.py:make"]):
+            done = cli("report", tmp_path / "m.onnx", *option)
+            assert done.code == 2
+            assert "leave out --model and --input" in done.err
+
     def test_formats(self, cli, ckpt, made) -> None:
         for how, text in {
             "json": made.to_json(),
