@@ -70,7 +70,9 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     """A library in which everything works; records what it was called with."""
     seen: dict[str, Any] = {"verified": []}
 
-    def compilation(network: nn.Module, inputs: Any = None, tasks: Any = None) -> Any:
+    def compilation(
+        network: nn.Module, inputs: Any = None, tasks: Any = None, **options: Any
+    ) -> Any:
         print("chatter of a library")
         seen.update(network=network, inputs=inputs, tasks=tasks)
         return SimpleNamespace(static=Static())
