@@ -17,18 +17,17 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from igc.analysis.forms import forms
 from igc.analysis.gates import refuse_open_questions
-from igc.analysis.liveness import Liveness, liveness, own_channels
+from igc.analysis.liveness import Liveness, own_channels
 from igc.capture import Example
 from igc.compile import Source, compile_program, program_of
 from igc.errors import BadInput
 from igc.graph import Program, layer_of
-from igc.ops import Facts, relation
-from igc.ops.relations import Mixing, Opaque
+from igc.ops.relations import Mixing
 from igc.passes import Record
 from igc.passes.fold import FoldConstants
 from igc.passes.record import Remark
+from igc.passes.slice import analysed
 from igc.passes.stacks import SpellOutStacks
 
 
@@ -135,22 +134,12 @@ def explain(
     refuse_open_questions(program)
     _, record = compile_program(program)
     folded = FoldConstants()(program, Record())
-    live = _liveness(SpellOutStacks()(folded, Record()))
+    live = analysed(SpellOutStacks()(folded, Record()))
     reasons = tuple(_reasons(live, layer))
     remarks = tuple(r for r in record.remarks if layer is None or _within(r.layer, layer))
     if layer is not None and not reasons and not remarks:
         raise BadInput(_unknown(layer, program))
     return Explanation(reasons, remarks, layer)
-
-
-def _liveness(program: Program) -> Liveness:
-    facts = Facts.of(program)
-    relations = {
-        n: relation(n, facts) if n.op == "call_function" else Opaque("not an op")
-        for n in program.graph.nodes
-        if n.op != "output" and facts.at[n].shape is not None
-    }
-    return liveness(forms(facts, relations))
 
 
 def _within(name: str, layer: str) -> bool:

@@ -25,20 +25,11 @@ from igc.ops import (
 from igc.ops.facts import Facts, Rule
 from igc.ops.relations import Opaque, Relation
 
-TABLE: dict[str, Rule] = {
-    **pointwise.RULES,
-    **select.RULES,
-    **create.RULES,
-    **conv.RULES,
-    **linear.RULES,
-    **norm.RULES,
-    **pool.RULES,
-    **places.RULES,
-    **grid.RULES,
-    **reduce.RULES,
-    **shape.RULES,
-    **attention.RULES,
-}
+#: In the order in which they are listed.
+FAMILIES = (
+    pointwise, select, create, conv, linear, norm, pool, places, grid, reduce, shape, attention,
+)  # fmt: skip
+TABLE: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 
 
 def relation(node: fx.Node, facts: Facts) -> Relation:
@@ -53,4 +44,4 @@ def relation(node: fx.Node, facts: Facts) -> Relation:
     return rule(call, facts) if rule is not None else Opaque()
 
 
-__all__ = ["TABLE", "Facts", "Rule", "relation"]
+__all__ = ["FAMILIES", "TABLE", "Facts", "Rule", "relation"]

@@ -6,27 +6,9 @@ import inspect
 import sys
 import typing
 
-from igc.ops import (
-    TABLE,
-    attention,
-    conv,
-    create,
-    grid,
-    linear,
-    norm,
-    places,
-    pointwise,
-    pool,
-    reduce,
-    select,
-    shape,
-)
+from igc.ops import FAMILIES, TABLE
 from igc.ops.facts import Rule
 from igc.ops.limits import LIMITS, OPAQUE
-
-FAMILIES = (
-    pointwise, select, create, conv, linear, norm, pool, places, grid, reduce, shape, attention,
-)  # fmt: skip
 
 HEAD = """\
 # What igc knows of each operation

@@ -54,7 +54,7 @@ class Comparison:
                 self.notes.append(f"{draw.label} was not run: {misfit}")
                 return
         self._draws[draw.label] = draw
-        before = len(self.legs), len(self.failures)
+        before = len(self.legs), len(self.failures), len(self.lost), set(self.sound)
         try:
             if isinstance(self.ref, OnnxFile):
                 self._from_onnx(self.ref, draw)
@@ -63,7 +63,8 @@ class Comparison:
         except BadInput as error:
             if not draw.resized:
                 raise
-            del self.legs[before[0] :], self.failures[before[1] :]
+            del self.legs[before[0] :], self.failures[before[1] :], self.lost[before[2] :]
+            self.sound = before[3]
             self.notes.append(f"not compared at another image size: {error}")
 
     def inputs_of(self, leg: Leg) -> tuple[Tensor, ...]:

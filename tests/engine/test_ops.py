@@ -15,8 +15,8 @@ from op_properties import check_exact, check_known, check_nudge, check_slice
 from op_settings import settings_of, target_of
 from op_strategies import STRATEGIES
 
-from igc.ops import TABLE
-from igc.ops.listing import FAMILIES, markdown
+from igc.ops import FAMILIES, TABLE
+from igc.ops.listing import markdown
 from igc.ops.pointwise import UNARY
 
 aten = torch.ops.aten
