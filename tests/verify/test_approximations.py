@@ -11,7 +11,11 @@ from torch import Tensor, nn
 
 import igc
 from igc.approximations import ABSOLUTE, TIMES_OPERAND, Approximated
+from igc.errors import BadInput
 from igc.verifying import compare
+from igc.verifying.check import Leg
+from igc.verifying.inputs import Draw
+from igc.verifying.legs import Comparison
 
 
 class Closed(nn.Module):
@@ -111,3 +115,20 @@ def test_inputs_on_which_the_reference_has_no_digits_are_left_out(
     check = igc.verify(bright, tmp_path / "net.onnx")
     assert not check.passed
     assert any("own rounding error" in note for note in check.notes)
+
+
+def test_inputs_that_are_left_out_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a leg set aside nor the word that an output was compared soundly."""
+
+    def partly(self: Comparison, *_: object) -> None:
+        self.lost.append(Leg("y", "way", "resized", 1.0, 1.0, 0.5, ""))
+        self.sound.add(("y", "way"))
+        raise BadInput("too large")
+
+    monkeypatch.setattr(Comparison, "_from_torch", partly)
+    comparison = Comparison(None, None, [], [])
+    comparison.add(Draw("resized", (torch.zeros(1),), resized=True))
+    assert comparison.judged() == []
+    assert not comparison.sound
+    with pytest.raises(BadInput):
+        comparison.add(Draw("given", (torch.zeros(1),)))
