@@ -33,8 +33,8 @@ test-all: $(STAMP) ## run every test, the slow ones too
 test-torch: $(STAMP) ## the op rules and a compilation under another torch: TORCH=2.9.0
 	@.ci/torch $(TORCH)
 
-fuzz: $(STAMP) ## random gated networks for MINUTES=30; what fails is kept in tests/regressions
-	@OMP_NUM_THREADS=1 $(BIN)/python -m igc.testing.soak --minutes $(MINUTES) --jobs $(JOBS) --save tests/regressions $(ARGS)
+fuzz: $(STAMP) ## random gated networks for MINUTES=30; what fails is kept in tests/testing/regressions
+	@OMP_NUM_THREADS=1 $(BIN)/python -m igc.testing.soak --minutes $(MINUTES) --jobs $(JOBS) --save tests/testing/regressions $(ARGS)
 
 bench: $(STAMP) ## measure gated against compiled against dense, side by side
 	@$(BIN)/python -m benchmarks.run $(ARGS)

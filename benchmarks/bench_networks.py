@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import igc
-from igc.cost import count
+from benchmarks.counting import count
 from igc.models.heads import LinearHead
 from igc.models.multitask import SingleTaskNetworks, UniformSharing
 from igc.models.resnet import resnet18

@@ -26,9 +26,9 @@ from benchmarks import bench_papers
 from benchmarks.bench_networks import Spec, chain, gated
 from benchmarks.bench_timing import interleaved
 from igc.analysis.cost import cost
-from igc.compile import compilation, compile_program, program_of
+from igc.compiler import compilation, compile_program, program_of
 from igc.emit import emit
-from igc.graph import Program
+from igc.program import Program
 
 #: What is timed against what; the names of the files, too.
 ORDINARY = ("dense", "shared", "singles")

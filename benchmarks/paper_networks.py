@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from igc.cost import count
+from benchmarks.counting import count
 from igc.models.aspp import ASPPHead
 from igc.models.cross_stitch import CrossStitch
 from igc.models.heads import HRNetHead, LinearHead

@@ -2,10 +2,10 @@
 
     python -m benchmarks.paper_tables [--json]
 
-Every network is built from igc.models on meta tensors and counted by igc.cost, so a run takes
-seconds and no memory. Figures stand in the unit their table uses, although the papers print
-"Flops" over both FLOPs and MACs; the last column has the exact count, MACs and FLOPs both. Rows
-that a paper's text does not determine are listed as such below the table, not fitted.
+Every network is built from igc.models on meta tensors and counted by benchmarks.counting, so a
+run takes seconds and no memory. Figures stand in the unit their table uses, although the papers
+print "Flops" over both FLOPs and MACs; the last column has the exact count, MACs and FLOPs both.
+Rows that a paper's text does not determine are listed as such below the table, not fitted.
 Exits with 1 if a row is further from the paper than its tolerance.
 """
 

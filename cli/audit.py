@@ -64,7 +64,7 @@ def command(
         network = load_network(against, model)
         from igc.audit import audit
         from igc.capture import capture
-        from igc.certificate import hashes
+        from igc.certificate.manifest import hashes
 
         known = getattr(network, "to_program", None)
         program = known() if known is not None else capture(network, inputs or ())

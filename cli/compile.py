@@ -18,9 +18,9 @@ from .options import Checkpoint, FullSize, Input, Json, Model, Tasks
 
 if TYPE_CHECKING:
     from igc.emit import StaticNetwork
-    from igc.report import Report
-    from igc.verifying import Check, Leg
-    from igc.verifying.sides import Memo
+    from igc.reports import Report
+    from igc.verification import Check, Leg
+    from igc.verification.torch_side import Memo
 
 REPORT_WRITERS = {".html": "to_html", ".md": "to_markdown", ".csv": "to_csv", ".json": "to_json"}
 
@@ -127,7 +127,7 @@ def command(
     checks: dict[str, Check] = {}
     with only_results_on_stdout():
         import igc
-        from igc.compile import compilation
+        from igc.compiler import compilation
 
         names = None if tasks is None else tasks.names
         reference = load_network(checkpoint, model)
@@ -150,8 +150,8 @@ def command(
             return {"passed": True, **{name: _ways(check) for name, check in checks.items()}}
 
         def sign(model_file: Path, manifest: Path) -> None:
-            from igc.certificate import hashes
-            from igc.emit.onnx_manifest import certify
+            from igc.certificate.manifest import hashes
+            from igc.certificate.write import certify
 
             figures = {name: _figures(check) for name, check in checks.items()}
             read = {} if static.compiled_from is None else static.compiled_from.hashes
@@ -247,7 +247,7 @@ def _write(
     sign: Callable[[Path, Path], None],
 ) -> Report:
     """Writes every target, or none where `prove` raises; returns the cost report."""
-    from igc.emit.onnx import write_onnx
+    from igc.emit.onnx.write import write_onnx
     from igc.files import atomic_write
 
     with contextlib.ExitStack() as renames:

@@ -72,7 +72,7 @@ def top(
 
 def main() -> NoReturn:
     """Runs the command line of this process and exits with its code."""
-    from igc.memory import return_large_blocks
+    from .memory import return_large_blocks
 
     for ending in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         if hasattr(signal, ending):

@@ -98,7 +98,7 @@ def report(values: Row) -> None:
 
 def totals(values: Row) -> Group:
     """The first table of a report: one row per network that was counted."""
-    from igc.report.words import memory, percent, shape
+    from igc.reports.words import memory, percent, shape
 
     columns = values["columns"]
     whole = columns.get("gated", values["total"])
@@ -128,7 +128,7 @@ def _head(of: str) -> list[str]:
 
 def _costs(*parts: Row) -> list[str]:
     """MACs and FLOPs in one cell, parameters in the next, for every part."""
-    from igc.report.words import count
+    from igc.reports.words import count
 
     return [
         cell
@@ -138,7 +138,7 @@ def _costs(*parts: Row) -> list[str]:
 
 
 def _label(name: str) -> str:
-    from igc.report.words import LABELS
+    from igc.reports.words import LABELS
 
     return LABELS[name]
 

@@ -23,7 +23,7 @@ from .parse import Quantity, parse_quantity
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from igc.report import Report
+    from igc.reports import Report
 
 
 class Format(str, enum.Enum):
@@ -85,7 +85,7 @@ def command(
     inputs = example_inputs(shapes)
     with only_results_on_stdout():
         result = make_report(network, model, inputs)
-        from igc.report import over_budget
+        from igc.reports import over_budget
 
         over = over_budget(
             result,

@@ -12,7 +12,7 @@ from .common import load_network, only_results_on_stdout, print_json, require_fi
 from .options import Checkpoint, FullSize, Json, Model, Tasks
 
 if TYPE_CHECKING:
-    from igc.verifying import Check
+    from igc.verification import Check
 
 
 def command(

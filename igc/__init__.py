@@ -10,9 +10,7 @@ The names below are the public interface; they are imported when first used, so 
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from igc.version import __version__
@@ -20,28 +18,28 @@ from igc.version import __version__
 if TYPE_CHECKING:
     from igc.checkpoint import load as load
     from igc.checkpoint import save as save
-    from igc.compile import compile as compile
+    from igc.compiler import compile as compile
     from igc.emit import StaticNetwork as StaticNetwork
     from igc.emit import export_onnx as export_onnx
-    from igc.explain import explain as explain
-    from igc.inspection import inspect as inspect
     from igc.nn import gate as gate
     from igc.nn import sparsity_loss as sparsity_loss
-    from igc.report import report as report
-    from igc.verifying import verify as verify
+    from igc.reports import explain as explain
+    from igc.reports import inspect as inspect
+    from igc.reports import report as report
+    from igc.verification import verify as verify
 
 _HOMES = {
     "StaticNetwork": "igc.emit",
-    "compile": "igc.compile",
-    "explain": "igc.explain",
+    "compile": "igc.compiler",
+    "explain": "igc.reports",
     "export_onnx": "igc.emit",
     "gate": "igc.nn",
-    "inspect": "igc.inspection",
+    "inspect": "igc.reports",
     "load": "igc.checkpoint",
-    "report": "igc.report",
+    "report": "igc.reports",
     "save": "igc.checkpoint",
     "sparsity_loss": "igc.nn",
-    "verify": "igc.verifying",
+    "verify": "igc.verification",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -58,14 +56,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
-
-
-class _Package(ModuleType):
-    """Importing the submodule `igc.compile` must not hide the function `igc.compile`."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

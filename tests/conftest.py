@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 # Set before torch loads, and inherited by the processes that tests start: the workers of
 # pytest-xdist already use every core.
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from tiny import Tiny
 
 SEED = int(os.environ.get("IGC_SEED", "0"))
 
@@ -67,3 +69,24 @@ def _seeded(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good checkpoint of the smallest network, to be spoilt."""
+    import igc
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "net.pt"
+    igc.save(Tiny(), path, torch.randn(2, 4))
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(checkpoint: Path) -> Path:
+    """The ONNX file of that checkpoint."""
+    import igc
+
+    path = checkpoint.with_name("net.onnx")
+    igc.export_onnx(igc.compile(checkpoint), path, simplify=False)
+    return path

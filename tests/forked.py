@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import igc.checkpoint
-import igc.compile
+import igc.compiler
 import igc.emit.onnx
-import igc.report
-import igc.verifying  # noqa: F401 - all that a child would otherwise import once more
+import igc.reports
+import igc.verification  # noqa: F401 - all that a child would otherwise import once more
 from igc_cli.main import run
 
 MEMORY = 3 << 30  # bytes of address space on top of what this process has

@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_map
 import igc
 from benchmarks.foreign import gating, minimum
 from benchmarks.foreign.catalog import Entry, build
-from igc.compile import compilation
+from igc.compiler import compilation
 from igc.emit import emit
-from igc.emit.static import retype
+from igc.emit.torch.static import retype
 from igc.testing.oracle import compare_outputs, draw_inputs, relative_error
 
 TOLERANCE = 1e-10

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from benchmarks.foreign.shrink import LAYERS
-from igc.graph import Program
 from igc.nn.network import GatedNetwork
+from igc.program import Program
 from igc.testing.oracle import needed_elements
 
 CONTRACTIONS = ("aten.conv", "aten.linear", "aten.mm", "aten.matmul", "aten.addmm", "aten.bmm")

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from igc.analysis.cost import cost
-from igc.graph import Program
+from igc.program import Program
 
 aten = torch.ops.aten
 

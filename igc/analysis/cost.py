@@ -1,7 +1,7 @@
 """What a program costs for one input: MACs, parameters, bytes and the activation peak.
 
 Every figure is attributed to the outputs (tasks) that need it: a node, or a constant, belongs to
-the set of outputs that can be reached from it. MACs are those of `igc.macs.op_macs`, at batch 1.
+the set of outputs that can be reached from it. MACs are those of `igc.ops.macs`, at batch 1.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from igc.analysis.demand import demand
 from igc.analysis.layers import layers, owner
 from igc.analysis.lifetimes import Lifetimes
 from igc.analysis.routes import routes_of
-from igc.analysis.shapes import Value, shapes, single
-from igc.graph import Program
-from igc.macs import op_macs
 from igc.ops.facts import Facts
+from igc.ops.macs import op_macs
+from igc.program import Program
+from igc.program.shapes import Value, shapes, single
 
 Tasks = tuple[str, ...]
 Key = TypeVar("Key", bound=Hashable)

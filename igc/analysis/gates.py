@@ -12,7 +12,8 @@ import torch
 from torch import fx
 
 from igc.errors import BadInput, Refused
-from igc.graph import Program, args_of, layer_of
+from igc.program import Program
+from igc.program.nodes import args_of, layer_of
 
 THRESHOLDS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "round", "sign", "heaviside"})
 RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})

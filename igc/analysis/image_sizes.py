@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from igc.analysis.cost import cost
-from igc.analysis.shapes import shapes
-from igc.graph import Program
+from igc.program import Program
+from igc.program.shapes import shapes
 
 BUDGET = 2_000_000_000  # MACs per picture: a comparison makes about ten runs, half in float64
 HEAVY = 50_000_000_000  # MACs per picture, from where one set of inputs has to do

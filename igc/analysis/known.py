@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from igc.errors import IgcError
-from igc.graph import mapped
 from igc.ops.relations import Blocks, Mixing, Pointwise, Regroup, Relation, Select
+from igc.program.nodes import mapped
 
 if TYPE_CHECKING:
-    from igc.analysis.forms import Form, Forms
+    from igc.analysis.form import Form, Forms
 
 Known = tuple[int, NDArray[np.bool_], NDArray[np.float64]]  # axis, which, value
 
@@ -39,7 +39,7 @@ def known_channels(node: fx.Node, relation: Relation, forms: Forms) -> Form | No
         found = _blocks(relation, forms)
     if found is None or not found[1].any():
         return None
-    from igc.analysis.forms import Form, Piece
+    from igc.analysis.form import Form, Piece
 
     axis, mask, values = found
     size = len(mask)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.graph import Program
+from igc.program import Program
 
 NEAR = "near"
 

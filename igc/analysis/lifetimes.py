@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.analysis.shapes import Value
-from igc.graph import Program
+from igc.program import Program
+from igc.program.shapes import Value
 
 aten = torch.ops.aten
 VIEWS = (aten.reshape.default, aten.flatten.using_ints)  # copies only where they have to

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
-from igc.analysis.forms import Form, Forms
+from igc.analysis.form import Form, Forms
 from igc.analysis.groups import GroupPlan, plan_groups
 from igc.analysis.known import effective, live_inputs
 from igc.analysis.reads import (
@@ -36,7 +36,6 @@ from igc.analysis.reads import (
     whole_axes,
     whole_blocks,
 )
-from igc.graph import tensor_operands
 from igc.ops.relations import (
     Blocks,
     Concat,
@@ -47,6 +46,7 @@ from igc.ops.relations import (
     Select,
     Take,
 )
+from igc.program.nodes import tensor_operands
 
 
 @dataclass

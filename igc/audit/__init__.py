@@ -1,5 +1,5 @@
 """The auditor: a compiled model against its checkpoint, without any of the compiler's passes."""
 
-from igc.audit.check import Audit, audit
+from igc.audit.auditor import Audit, audit
 
 __all__ = ["Audit", "audit"]

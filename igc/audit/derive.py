@@ -1,4 +1,4 @@
-"""Evaluating a manifest's recipes (`igc.recipe`) on the checkpoint, in float64, without any pass.
+"""Evaluating a manifest's recipes on the checkpoint, in float64, without any pass.
 
 Nodes that depend on constants alone are run as the gated graph has them, decisions in the network's
 own precision. Coefficients are derivatives of the gated graph: a mix that multiplies source channel
@@ -13,11 +13,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from igc.graph import Program, args_of, cast_to, execute, mapped, retyped
-from igc.precise import decided
-from igc.verifying.reach import snapped
-from igc.verifying.recipes import Evaluator, within
-from igc.verifying.unread import differentiable, leaves_of
+from igc.audit.reach import snapped
+from igc.audit.recipes import Evaluator, within
+from igc.audit.unread import differentiable, leaves_of
+from igc.program import Program
+from igc.program.decisions import decided
+from igc.program.dtypes import cast_to, retyped
+from igc.program.execute import execute
+from igc.program.nodes import args_of, mapped
 
 DECIDING = ("where", "one_hot", "scatter", "argmax", "eq", "ne", "lt", "le", "gt", "ge")
 
@@ -49,7 +52,7 @@ class Deriver(Evaluator):
     def value(self, recipe: Any) -> Tensor:
         """The value of a recipe in float64 (integers as they are); marks in `held` what it reads.
 
-        Raises one of `igc.audit.check.MALFORMED` for a recipe that means nothing.
+        Raises one of `igc.audit.auditor.MALFORMED` for a recipe that means nothing.
         """
         self.leaves, self.uses_trace = {}, False
         with torch.enable_grad():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from igc.checkpoint.archive import CHUNK, open_archive, regular_file
+from igc.checkpoint.archive import open_archive, regular_file
+from igc.checkpoint.data import from_data
+from igc.checkpoint.data.fields import record, show, table
+from igc.checkpoint.gated_graph import BUFFER, FROZEN, PARAMETER, GatedGraph
 from igc.checkpoint.scan import scan
 from igc.errors import BadCheckpoint, BadInput
-from igc.graph import Program
-from igc.network import BUFFER, FROZEN, PARAMETER, GatedGraph
-from igc.serialize import from_data
-from igc.serialize.fields import record, show, table
+from igc.program import Program
+from igc.program.digest import sha256
 
 FORMAT = "igc"
 VERSION = 1
@@ -44,7 +44,7 @@ class Stored:
 def load(path: str | os.PathLike[str]) -> nn.Module:
     """The network in a file that `igc.save` or `StaticNetwork.save` wrote, as an `nn.Module`.
 
-    A gated one is an `igc.network.GatedGraph`, a static one a `StaticNetwork`. The user's code is
+    A gated one is a `GatedGraph`, a static one a `StaticNetwork`. The user's code is
     neither needed nor run. Weights are mapped from the file and copied when first written to.
     Raises `BadInput` for a path that cannot be read and `BadCheckpoint` for a file that is
     damaged, foreign or unsafe; a gate that is NaN is one.
@@ -216,15 +216,6 @@ def _not_finite(name: str, tensor: Tensor) -> str:
     nan, inf = int(torch.isnan(tensor).sum()), int(torch.isinf(tensor).sum())
     found = [f"{n} {what}" for n, what in ((nan, "NaN"), (inf, "infinite")) if n]
     return f"{name}: {' and '.join(found)} of {tensor.numel()} values" if found else ""
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def state_tensors(found: Mapping[Any, Any]) -> dict[str, Tensor]:

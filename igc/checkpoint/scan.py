@@ -10,8 +10,8 @@ from __future__ import annotations
 import pickletools
 from typing import Any
 
+from igc.checkpoint.data.values import DTYPES
 from igc.errors import BadCheckpoint
-from igc.serialize.values import DTYPES
 
 MAX_OPCODES = 3_000_000
 MAX_TUPLES = 3

@@ -13,9 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from igc.checkpoint.archive import regular_file
+from igc.checkpoint.data.fields import show
 from igc.checkpoint.reading import read_archive, state_tensors
 from igc.errors import BadCheckpoint, BadInput
-from igc.serialize.fields import show
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 SHOWN = 8

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from igc.capture import Example, capture
+from igc.checkpoint.data import from_data, to_data
+from igc.checkpoint.gated_graph import BUFFER, FROZEN, PARAMETER, GatedGraph
 from igc.checkpoint.reading import FORMAT, VERSION, check_gates, read_header
-from igc.emit.plan import is_trainable
+from igc.emit.torch.plan import is_trainable
 from igc.errors import BadCheckpoint, BadInput
 from igc.files import atomic_write
-from igc.graph import Program
-from igc.network import BUFFER, FROZEN, PARAMETER, GatedGraph, storage_key
-from igc.serialize import from_data, to_data
+from igc.program import Program
+from igc.program.digest import storage_key
 
 Kind = Literal["gated", "static"]
 

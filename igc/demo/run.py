@@ -15,8 +15,8 @@ from torch import Tensor
 import igc
 from igc.demo.learn import Logits, score
 from igc.demo.people import TASKS, People, load, majority
-from igc.report import Report
-from igc.verifying.check import Check
+from igc.reports import Report
+from igc.verification.result import Check
 
 SHOWN = 8  # pictures
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from igc.emit.names import Names
-from igc.graph import InputSpec, Program
+from igc.program import InputSpec, Program
 
 
 def size_names(program: Program) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, fx, nn
 
 from igc.nn.copies import copied
-from igc.nn.functional import disable_in_place
+from igc.nn.in_place import disable_in_place
 
 
 class Branch(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from igc.nn.examples import VALUE
-from igc.nn.kinds import (
+from igc.nn.layer_kinds import (
     ACTIVATIONS,
     ADDS,
     BATCH_NORMS,

@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from igc.errors import BadInput
-from igc.nn.functional import remove_in_place
 from igc.nn.gate import OPEN
+from igc.nn.gate_points import At, find_points
+from igc.nn.in_place import remove_in_place
 from igc.nn.modes import trace_both_modes
 from igc.nn.network import GatedNetwork
-from igc.nn.points import At, find_points
 from igc.nn.replicate import SHARED
 
 

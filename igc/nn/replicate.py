@@ -17,8 +17,8 @@ from typing import Any
 
 from torch import fx
 
-from igc.nn.flow import per_branch
-from igc.nn.points import Point
+from igc.nn.dependents import per_branch
+from igc.nn.gate_points import Point
 
 SHARED = "shared"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.graph import call_of
 from igc.ops import (
     attention,
     conv,
@@ -24,6 +23,7 @@ from igc.ops import (
 )
 from igc.ops.facts import Facts, Rule
 from igc.ops.relations import Opaque, Relation
+from igc.program.nodes import call_of
 
 #: In the order in which they are listed.
 FAMILIES = (

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from igc.analysis.shapes import Value, other_sizes, shapes
-from igc.graph import Program, args_of, mapped
 from igc.ops.relations import Follow, Relation
+from igc.program import Program
+from igc.program.nodes import args_of, mapped
+from igc.program.shapes import Value, other_sizes, shapes
 
 
 @dataclass(frozen=True)

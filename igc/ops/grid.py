@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.graph import args_of
 from igc.ops.facts import Facts, Rule
 from igc.ops.relations import Follow, Pointwise
+from igc.program.nodes import args_of
 
 
 def grid_sampler(node: fx.Node, facts: Facts) -> Pointwise:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Follow, Mixing, Pointwise
+from igc.program.nodes import args_of
 
 
 def linear(node: fx.Node, facts: Facts) -> Mixing | Pointwise:

@@ -20,7 +20,7 @@ A rule says how the output channels of an operation relate to those of its opera
 its relation needs it whole. An operation that is not listed is `Opaque`: it needs and produces
 everything, and the report names it with what it cost.
 
-Every rule is tested over generated arguments (`tests/engine/test_ops.py`) for five properties:
+Every rule is tested over generated arguments (`tests/ops/test_ops.py`) for five properties:
 what it says is not read can change without moving the output; the sliced operation gives the same
 numbers as slicing its output, at several sizes of its dynamic axes; channels that it says are
 constant are; what it says is read does move the output; an axis that it keeps whole mixes its

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from igc.graph import args_of
 from igc.ops.facts import Facts, Rule
 from igc.ops.relations import Blocks, Follow, Opaque, Pointwise
+from igc.program.nodes import args_of
 
 Known = tuple[int, NDArray[np.bool_], NDArray[np.float64]]
 

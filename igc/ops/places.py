@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Follow, Pointwise
+from igc.program.nodes import args_of
 
 
 def _operand(node: fx.Node, facts: Facts) -> tuple[fx.Node, int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import fx
 
-from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Follow, Pointwise, Survives, Take
+from igc.program.nodes import args_of
 
 SPATIAL_RANK = {
     "max_pool1d.default": 1, "max_pool2d.default": 2, "max_pool3d.default": 3,

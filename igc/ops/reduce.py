@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import Follow, Pointwise, Survives
+from igc.program.nodes import args_of
 
 
 def _axes(value: object, rank: int) -> set[int]:

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.pointwise import written
 from igc.ops.relations import Pointwise, Select, Term
+from igc.program.nodes import args_of
 
 Number = Tensor | float
 

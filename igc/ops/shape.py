@@ -7,7 +7,6 @@ from math import prod
 import numpy as np
 from torch import fx
 
-from igc.graph import args_of
 from igc.ops.facts import Facts, Rule, argument
 from igc.ops.relations import (
     Blocks,
@@ -18,6 +17,7 @@ from igc.ops.relations import (
     Regroup,
     Take,
 )
+from igc.program.nodes import args_of
 
 
 def _operand(node: fx.Node) -> fx.Node:

@@ -7,9 +7,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from igc.analysis.layers import remember
-from igc.analysis.shapes import other_sizes, shapes
-from igc.errors import LintError
-from igc.graph import Program
 from igc.passes.batchnorm import FoldBatchNorm
 from igc.passes.cleanup import MergeDuplicates, RemoveDeadNodes
 from igc.passes.fold import FoldConstants
@@ -17,9 +14,11 @@ from igc.passes.gathers import MoveGathersFirst
 from igc.passes.layout import ChooseLayout
 from igc.passes.order import OrderForMemory
 from igc.passes.record import Record, Remark, Row
-from igc.passes.slice import SliceChannels
+from igc.passes.slicing.slice_channels import SliceChannels
 from igc.passes.split_groups import SplitGroups
 from igc.passes.stacks import SpellOutStacks
+from igc.program import Program
+from igc.program.lint import lint
 
 
 class Pass(Protocol):
@@ -82,27 +81,6 @@ def run_passes(
         if stop_after == each.name:
             break
     return program
-
-
-def lint(program: Program, after: str) -> None:
-    """Raise `LintError` unless the program is well-formed at two settings of its sizes."""
-    named = {str(n.target) for n in program.graph.nodes if n.op == "get_attr"}
-    missing = named - set(program.constants)
-    if missing:
-        raise LintError(f"after '{after}': constants {sorted(missing)} are missing")
-    if len(program.output_nodes) != len(program.outputs):
-        raise LintError(f"after '{after}': {len(program.output_nodes)} outputs are left")
-    try:
-        program.graph.lint()
-        facts = shapes(program)
-        if program.sizes:
-            shapes(program, other_sizes(program))
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        line = str(error).splitlines()[0]
-        raise LintError(f"after '{after}': the graph does not run: {line}") from error
-    for name, node in zip(program.outputs, program.output_nodes, strict=True):
-        if facts[node].shape is None:
-            raise LintError(f"after '{after}': output '{name}' is not a tensor")
 
 
 __all__ = [

@@ -13,13 +13,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from igc.graph import Origin, Program, args_of, copy_node, mapped
 from igc.ops import Facts, relation
 from igc.ops.relations import Mixing
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
-from igc.recipe import Recipe, over, required
+from igc.program import Origin, Program
+from igc.program.nodes import args_of, copy_node, mapped
+from igc.program.recipe import Recipe, over, required
 
 aten = torch.ops.aten
 

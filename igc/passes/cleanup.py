@@ -9,9 +9,10 @@ import torch
 from torch import fx
 
 from igc.analysis.numbering import freeze
-from igc.digest import raw_bytes
-from igc.graph import Program, copy_node
 from igc.passes.record import Record
+from igc.program import Program
+from igc.program.digest import raw_bytes
+from igc.program.nodes import copy_node
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from igc.analysis.groups import GroupPlan
-from igc.graph import Origin, Program
-from igc.recipe import Recipe, over, required, take
+from igc.program import Origin, Program
+from igc.program.recipe import Recipe, over, required, take
 
 Numbers = NDArray[np.int64]
 

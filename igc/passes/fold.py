@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from igc.analysis.shapes import Value, shapes
 from igc.errors import Refused
-from igc.graph import Origin, Program, cast_to, copy_node, layer_of, mapped, retyped
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
-from igc.precise import decided
+from igc.program import Origin, Program
+from igc.program.decisions import decided
+from igc.program.dtypes import cast_to, retyped
+from igc.program.nodes import copy_node, layer_of, mapped
+from igc.program.shapes import Value, shapes
 
 LARGEST_GROWTH = 1 << 20  # elements that folding may add: an expanded constant is not folded
 # Gathers from a table (of positions, say) are kept where the result is this much larger than the

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.analysis.shapes import shapes
-from igc.graph import Program, args_of, copy_node
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
+from igc.program import Program
+from igc.program.nodes import args_of, copy_node
+from igc.program.shapes import shapes
 
 aten = torch.ops.aten
 

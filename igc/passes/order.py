@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from torch import fx
 
 from igc.analysis.lifetimes import Lifetimes
-from igc.analysis.shapes import shapes, single
-from igc.graph import Program, copy_node
 from igc.passes.record import Record
+from igc.program import Program
+from igc.program.nodes import copy_node
+from igc.program.shapes import shapes, single
 
 Order = list[fx.Node]
 

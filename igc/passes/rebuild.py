@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from igc.graph import Origin
 from igc.passes.constants import ConstantPool
-from igc.recipe import Recipe
+from igc.program import Origin
+from igc.program.recipe import Recipe
 
 aten = torch.ops.aten
 Numbers = NDArray[np.int64]

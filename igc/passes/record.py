@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx
 
-from igc.graph import layer_of
+from igc.program.nodes import layer_of
 
 
 @dataclass(frozen=True)

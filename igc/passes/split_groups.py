@@ -18,12 +18,13 @@ from torch import fx
 
 from igc.analysis.groups import GroupPlan
 from igc.analysis.liveness import Liveness
-from igc.graph import Program, mapped
 from igc.ops.relations import Mixing
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
-from igc.passes.slice import analysed
+from igc.passes.slicing.slice_channels import analysed
+from igc.program import Program
+from igc.program.nodes import mapped
 
 aten = torch.ops.aten
 Numbers = NDArray[np.int64]

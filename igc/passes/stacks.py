@@ -14,12 +14,13 @@ from typing import Any, cast
 import torch
 from torch import fx
 
-from igc.analysis.shapes import Value, shapes
-from igc.graph import Program, copy_node
 from igc.ops.facts import argument
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
+from igc.program import Program
+from igc.program.nodes import copy_node
+from igc.program.shapes import Value, shapes
 
 aten = torch.ops.aten
 

@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import igc
-from igc.compile import compilation
-from igc.graph import execute
+from igc.compiler import compilation
+from igc.program.execute import execute
 from igc.testing.build import build
 from igc.testing.check import assert_bounded
 from igc.testing.oracle import assert_minimal, in_double, relative_error
 from igc.testing.spec import Spec, exact
-from igc.verifying.compare import Yardstick, own_leg, rounding
-from igc.verifying.inputs import draws, of_program
+from igc.verification.bounds import Yardstick, own_leg, rounding
+from igc.verification.inputs import draws, of_program
 
 LEVELS = {
     name.removeprefix("ORT_").lower(): level

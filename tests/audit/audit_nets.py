@@ -14,18 +14,10 @@ from torch import nn
 
 import igc
 from igc.audit import Audit, audit
-from igc.certificate import (
-    digest,
-    hashes,
-    manifest_path,
-    seal,
-    sha256,
-    tensor_of,
-    wiring,
-)
-from igc.digest import source_of
-from igc.emit.onnx import write_onnx
-from igc.emit.onnx_manifest import certify
+from igc.certificate.manifest import digest, hashes, manifest_path, seal, sha256, tensor_of, wiring
+from igc.certificate.write import certify
+from igc.emit.onnx.write import write_onnx
+from igc.program.digest import source_of
 
 
 @dataclass(frozen=True)

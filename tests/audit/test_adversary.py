@@ -21,9 +21,10 @@ from audit_nets import Certificate
 from safetensors.torch import load_file, save_file
 
 import igc
-from igc.audit import audit, check
-from igc.certificate import hashes, seal
-from igc.certificate import read as read_certified
+from igc.audit import audit
+from igc.audit import auditor as check
+from igc.certificate.manifest import hashes, seal
+from igc.certificate.manifest import read as read_certified
 from igc.errors import BadInput, IgcError
 
 # Leaves of a manifest that nothing of the model or checkpoint hangs on: told, not checked.
@@ -156,7 +157,7 @@ FORGED = ["input input: size 0", "input input: size 3", "input input: another na
 
 @pytest.mark.parametrize("name", FORGED)
 def test_the_interface_of_a_forged_model(certificate, read, monkeypatch, name: str) -> None:
-    """What the outputs' values would not tell is told by `igc.verifying.interface`."""
+    """What the outputs' values would not tell is told by `igc.audit.interface`."""
     if name != "outputs: names exchanged":
         monkeypatch.setattr(check, "verify", lambda *_, **__: SimpleNamespace(failures=[]))
     certificate.change_model(dict(model_changes(read["model"]))[name])

@@ -15,33 +15,27 @@ from torch import nn
 
 import igc
 import igc.audit
-import igc.verifying
-from igc.graph import Program
+from igc.audit.reach import Reach, by_graph
+from igc.audit.unread import Unread, hand_written_gates, rows, tilted
 from igc.models.vit import ViT
-from igc.precise import decided
+from igc.program import Program
+from igc.program.decisions import decided
 from igc.testing import architecture, build
 from igc.testing.gating import IDIOMS, select
 from igc.testing.spec import Shape
-from igc.verifying.compare import ulps_apart
-from igc.verifying.reach import Reach, by_graph
-from igc.verifying.unread import Unread, hand_written_gates, rows, tilted
+from igc.verification.bounds import ulps_apart
 
 FILES = sorted(Path(igc.audit.__file__).parent.glob("*.py"))
-ARGUMENTS = [Path(igc.verifying.__file__).with_name(f"{name}.py")
-             for name in ("reach", "surrogates", "unread", "recipes")]  # fmt: skip
-FORBIDDEN = ("igc.passes", "igc.compile", "igc.emit", "igc.ops", "igc.analysis")
+FORBIDDEN = ("igc.passes", "igc.compiler", "igc.emit", "igc.ops", "igc.analysis")
 
 
-def test_it_has_less_than_400_lines() -> None:
-    assert 0 < sum(len(f.read_text().splitlines()) for f in FILES) < 400
-
-
-def test_what_it_rests_on_stays_small() -> None:
-    assert all(0 < len(f.read_text().splitlines()) < 300 for f in ARGUMENTS)
+def test_it_has_less_than_1200_lines() -> None:
+    """All of it: the auditor, and the arguments that it rests on."""
+    assert 0 < sum(len(f.read_text().splitlines()) for f in FILES) < 1200
 
 
 def test_it_imports_nothing_of_the_compiler() -> None:
-    for file in FILES + ARGUMENTS:
+    for file in FILES:
         for node in ast.walk(ast.parse(file.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
@@ -56,12 +50,12 @@ from pathlib import Path
 sys.path[:0] = [{str(Path(__file__).parent)!r}]
 import igc
 from igc.audit import audit
-from igc.certificate import hashes
+from igc.certificate.manifest import hashes
 network = igc.load({str(original.checkpoint)!r})
 found = audit(Path({str(original.onnx)!r}), network.to_program(),
               hashes(Path({str(original.checkpoint)!r}), network))
 assert found.passed, found.failures
-compiler = ("igc.passes", "igc.compile", "igc.analysis.liveness")
+compiler = ("igc.passes", "igc.compiler", "igc.analysis.liveness")
 loaded = [n for n in sys.modules if n.startswith(compiler)]
 assert not loaded, loaded
 """

@@ -14,7 +14,7 @@ from audit_nets import certified, gated_net
 from onnx import numpy_helper
 
 import igc
-from igc.certificate import numbers, ranges
+from igc.certificate.manifest import numbers, ranges
 from igc.errors import BadInput
 
 

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 import igc
 from igc.capture import capture
-from igc.serialize import to_data
+from igc.checkpoint.data import to_data
 
 Saved = tuple[nn.Module, tuple[Tensor, ...], Path]
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from checkpoint_nets import tiny_data
 
+from igc.checkpoint.data import from_data, to_data
 from igc.errors import BadCheckpoint, IgcError
-from igc.graph import execute
-from igc.serialize import from_data, to_data
+from igc.program.execute import execute
 
 Data = dict[str, Any]
 DATA, TENSORS = tiny_data()

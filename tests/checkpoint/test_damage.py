@@ -12,8 +12,8 @@ from checkpoint_nets import rezipped, same
 
 import igc
 from igc.checkpoint import load_program
+from igc.checkpoint.data import to_data
 from igc.errors import BadCheckpoint
-from igc.serialize import to_data
 
 
 def test_a_flipped_bit_in_a_weight_is_found(good: Path, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from torch import nn
 import igc
 from igc.capture import capture
 from igc.checkpoint import load_program, save_program
+from igc.checkpoint.data import to_data
+from igc.checkpoint.gated_graph import GatedGraph
 from igc.errors import BadInput
-from igc.graph import execute
-from igc.network import GatedGraph
-from igc.serialize import to_data
+from igc.program.execute import execute
 from igc.testing import ARCHITECTURES, architecture, build
 
 

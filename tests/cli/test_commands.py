@@ -17,8 +17,8 @@ from torch import nn
 
 from igc.analysis.cost import Cost, NodeCost
 from igc.errors import BadInput
-from igc.report import Column, Report
-from igc.verifying.check import Check, Leg, group
+from igc.reports import Column, Report
+from igc.verification.result import Check, Leg, group
 
 
 def check(passed: bool) -> Check:
@@ -98,9 +98,9 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         manifest.write_text("manifest")
         seen["figures"] = verification
 
-    monkeypatch.setattr(import_module("igc.compile"), "compilation", compilation)
-    monkeypatch.setattr(import_module("igc.emit.onnx_manifest"), "certify", certify)
-    monkeypatch.setattr(import_module("igc.emit.onnx"), "write_onnx", write_onnx)
+    monkeypatch.setattr(import_module("igc.compiler"), "compilation", compilation)
+    monkeypatch.setattr(import_module("igc.certificate.write"), "certify", certify)
+    monkeypatch.setattr(import_module("igc.emit.onnx.write"), "write_onnx", write_onnx)
     library(load=lambda path: nn.Identity(), StaticNetwork=Static, verify=verify, report=report)
     return seen
 
@@ -192,7 +192,7 @@ class TestCompile:
             Path(path).write_text("half")
             raise BadInput("no room left; free some")
 
-        monkeypatch.setattr(import_module("igc.emit.onnx"), "write_onnx", half)
+        monkeypatch.setattr(import_module("igc.emit.onnx.write"), "write_onnx", half)
         Path("m.onnx").write_text("older and good")
         done = cli("compile", ckpt, "--out", "m.onnx")
         assert (done.code, done.err.splitlines()[-1]) == (2, "igc: no room left; free some")

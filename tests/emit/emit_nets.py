@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from igc.capture import capture
-from igc.graph import Program, execute
+from igc.program import Program
+from igc.program.execute import execute
 
 
 class Function(nn.Module):

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from torch import fx
 
 from igc.emit import emit, export_source
-from igc.emit.guard import check_forward
-from igc.emit.literals import Writer, scalar
 from igc.emit.names import Names, identifier
+from igc.emit.torch.guard import check_forward
+from igc.emit.torch.literals import Writer, scalar
 from igc.errors import BadInput, LintError
-from igc.graph import Program
+from igc.program import Program
 
 HOSTILE = [
     "x');__import__('os').system('true');('",

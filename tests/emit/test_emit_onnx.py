@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import igc.emit.onnx as writer
-import igc.emit.onnx_model as onnx_model
+import igc.emit.onnx.model as onnx_model
 from igc.capture import capture
 from igc.emit import StaticNetwork, emit, export_onnx
-from igc.emit.lower import OnnxGraph, OnnxNode, lower
+from igc.emit.onnx.lower import OnnxGraph, OnnxNode, lower
 from igc.errors import BadInput, CheckFailed
-from igc.graph import Program
+from igc.program import Program
 from igc.version import __version__
 
 LEVELS = (

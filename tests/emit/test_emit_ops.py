@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from igc.capture import capture
 from igc.emit import emit, export_onnx
 from igc.errors import CheckFailed
-from igc.graph import Program
+from igc.program import Program
 
 
 def _check(program: Program, inputs: tuple[Tensor, ...], folder: Path) -> None:

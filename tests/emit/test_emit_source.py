@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-import igc.emit.source as source
+import igc.emit.torch.source as source
 from igc.capture import capture
 from igc.emit import emit, export_source
 from igc.errors import BadInput
-from igc.graph import Program
+from igc.program import Program
 
 RUNNER = """
 import sys

@@ -18,7 +18,8 @@ from torch.utils import _pytree as pytree
 from igc.capture import capture
 from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
-from igc.graph import Origin, Program, execute
+from igc.program import Origin, Program
+from igc.program.execute import execute
 
 ORDINARY = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.LayerNorm)
 

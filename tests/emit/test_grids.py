@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import igc
-from igc.compile import compilation
+from igc.compiler import compilation
 
 
 class Sampling(nn.Module):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import igc
-from igc.emit.agree import samples
+from igc.emit.onnx.agree import samples
 
 SIZE = 8
 

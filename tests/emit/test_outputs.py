@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import igc
+from igc.checkpoint.data.values import decode_structure, encode_structure
 from igc.emit import emit
 from igc.errors import BadCheckpoint, BadInput
-from igc.serialize.values import decode_structure, encode_structure
-from igc.structure import Absent, named
+from igc.program.structure import Absent, named
 
 
 class Pair(NamedTuple):

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import igc
-from igc.compile import compilation
-from igc.emit.precision import with_casts
+from igc.compiler import compilation
+from igc.emit.torch.precision import with_casts
 from igc.nn import gate
 from igc_cli.main import run
 

@@ -9,8 +9,8 @@ from torch import fx
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from igc.cost import count
-from igc.macs import op_macs
+from benchmarks.counting import count
+from igc.ops.macs import op_macs
 
 NAMES = sorted(ZOO)
 
@@ -26,7 +26,7 @@ def graph_macs(program: torch.export.ExportedProgram) -> int:
         if node.op == "call_function":
             args = fx.map_arg(node.args, lambda arg: arg.meta["val"])
             macs = op_macs(node.target, args, node.meta["val"])
-            assert macs is not None, f"{node.target} is in no table of igc.macs"
+            assert macs is not None, f"{node.target} is in no table of igc.ops.macs"
             total += macs if isinstance(macs, int) else macs.node.hint
     return total
 

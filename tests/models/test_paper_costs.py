@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from igc.cost import count
+from benchmarks.counting import count
 from igc.models.dpt import dpt_base_encoder, dpt_small_encoder
 from igc.models.hrnet import hrnet_w18
 from igc.models.psp import PSPHead

@@ -22,7 +22,7 @@ from tiny_backbones import (
 from torch import Tensor, nn
 
 from igc.nn import GatedNetwork, gate
-from igc.nn.points import At
+from igc.nn.gate_points import At
 
 TASKS = ["a", "b", "c"]
 Values = dict[str, Tensor]

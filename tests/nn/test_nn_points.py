@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from igc.errors import BadInput
 from igc.nn import gate
-from igc.nn.points import At
+from igc.nn.gate_points import At
 
 
 def layers(backbone: nn.Module, at: At, **options: object) -> list[tuple[str, int, int]]:

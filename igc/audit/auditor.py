@@ -1,0 +1,182 @@
+"""`audit`: is a compiled model what its manifest says, and is that what the checkpoint says?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from igc.audit.derive import Deriver
+from igc.audit.interface import interface_problems
+from igc.audit.reach import by_graph
+from igc.audit.unread import Unread, count, gate_names, hand_written_gates, left_out, rows
+from igc.certificate.manifest import (
+    Certified,
+    digest,
+    literal,
+    read,
+    require_bounded,
+    tensor_of,
+    wiring,
+)
+from igc.errors import BadInput
+from igc.program import Program
+from igc.program.decisions import decided
+from igc.verification import verify
+from igc.verification.bounds import ulps_apart
+from igc.verification.inputs import draws, of_program
+from igc.verification.onnx_side import line
+
+ULPS = 1  # of the stored type: derived in float64, and rounded once or (a sum of mixes) twice
+DOUBLE = 4  # ulp where float64 itself is stored
+MALFORMED = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
+MOVES = ("tensor", "take", "transposed", "groups", "select")
+
+
+@dataclass
+class Audit:
+    """The outcome. `failures` is empty where every check passed; counts are of compiled tensors."""
+
+    model: str
+    failures: list[str] = field(default_factory=list)
+    moved: int = 0
+    folded: int = 0
+    literal: int = 0
+    worst_ulps: float = 0.0
+    allowed_ulps: int = ULPS
+    left_out: int = 0
+    zero: int = 0
+    tried: int = 0
+    tried_rows: dict[str, str] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    gates: list[str] = field(default_factory=list)
+    verification: Any = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the certificate holds."""
+        return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"passed": self.passed, **vars(self)}
+
+
+def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
+    """Checks the model and its manifest against the gated `program` read from the checkpoint.
+
+    `hashes` holds the SHA-256 of the checkpoint file under "" and the `digest` of each of its
+    tensors. Raises `BadInput` where a file cannot be read; what is wrong is told in the result.
+    """
+    certified = read(model)
+    found = Audit(str(model), list(certified.problems))
+    manifest = certified.manifest
+    found.allowed_ulps = DOUBLE if program.dtype == torch.float64 else ULPS
+    found.verification = manifest.get("verification")
+    try:
+        _checkpoint(manifest, hashes, program, found)
+        _wiring(certified, found)
+        names = [o.name for o in certified.model.graph.output if o.name in program.outputs]
+        found.outputs = names
+        given = [draw.tensors for draw in draws(of_program(program), None)[0]]
+        found.failures += interface_problems(certified.model.graph, program, given)
+        most = require_bounded(certified, program.constants.values())
+        deriver = Deriver(program, given[0], manifest["index"], most)
+        entries = manifest["tensors"].values()
+        deriver.prepare(r for entry in entries for r in entry.get("from", ()))
+    except MALFORMED as error:
+        raise BadInput(f"{model}: its manifest or outputs do not fit: {line(error)}") from error
+    _tensors(certified, deriver, found)
+    _unread(deriver, program, [program.outputs.index(n) for n in names], found)
+    found.failures += verify(program, model, tasks=names).failures
+    return found
+
+
+def _checkpoint(
+    manifest: Mapping[str, Any], hashes: Mapping[str, str], program: Program, found: Audit
+) -> None:
+    stated, read = manifest["checkpoint"], program.constants
+    if stated["sha256"] is not None and stated["sha256"] != hashes[""]:
+        found.failures.append("hash: the checkpoint is not the file that was compiled")
+    ours = {k: v for k, v in hashes.items() if k}
+    ours |= {k: digest(v) for k, v in read.items() if k not in ours}
+    for name in sorted(stated["tensors"].keys() | read.keys()):
+        if stated["tensors"].get(name) != ours.get(name):
+            found.failures.append(f"checkpoint tensor '{name}': not the one that was compiled")
+
+
+def _wiring(certified: Certified, found: Audit) -> None:
+    graph, stated = certified.model.graph, list(certified.manifest["model"]["wiring"])
+    names = ["inputs and outputs", *(f"node '{n.name}'" for n in graph.node)]
+    for name, ours, theirs in zip_longest(names, wiring(graph), stated):
+        if ours != theirs:
+            found.failures.append(f"wiring: {name or 'a missing node'} is not as certified")
+    if graph.sparse_initializer or len(certified.model.functions):
+        found.failures.append("wiring: the graph holds more than igc writes")
+
+
+def _tensors(certified: Certified, deriver: Deriver, found: Audit) -> None:
+    stated = dict(certified.manifest["tensors"])
+    for proto in certified.model.graph.initializer:
+        entry = stated.pop(proto.name, None)
+        if entry is None:
+            found.failures.append(f"tensor '{proto.name}': not in the manifest")
+            continue
+        try:
+            problem = _tensor(tensor_of(proto), entry, deriver, found)
+        except MALFORMED as error:
+            problem = f"its entry in the manifest means nothing: {line(error)}"
+        if problem:
+            found.failures.append(f"tensor '{proto.name}': {problem}")
+    found.failures += [f"tensor '{n}': in the manifest, not in the model" for n in sorted(stated)]
+
+
+def _tensor(value: Tensor, entry: Mapping[str, Any], deriver: Deriver, found: Audit) -> str:
+    """What is wrong with one tensor, empty where nothing is."""
+    problem = "" if digest(value) == entry["sha256"] else "not the bytes that were certified"
+    if "numbers" in entry:
+        found.literal += 1
+        wanted = literal(entry["numbers"], value, deriver.index)
+        return problem or ("" if torch.equal(wanted, value) else "not the numbers certified")
+    if not entry["from"]:
+        return "the manifest does not tell what it is made of"
+    moved = all(_moved(recipe) for recipe in entry["from"])
+    found.moved, found.folded = found.moved + moved, found.folded + (not moved)
+    for recipe in entry["from"]:
+        derived = deriver.value(recipe).reshape(value.shape)
+        if _moved(recipe):
+            if digest(derived.to(value.dtype)) != digest(value):
+                return "differs from the rows of the checkpoint that it is said to hold"
+            continue
+        ulps = ulps_apart(derived, value, deriver.program.dtype)
+        found.worst_ulps = max(found.worst_ulps, ulps)
+        if not ulps <= found.allowed_ulps:
+            return f"{ulps:.3g} ulp from what the checkpoint gives, {found.allowed_ulps} allowed"
+    return problem
+
+
+def _unread(deriver: Deriver, program: Program, chosen: list[int], found: Audit) -> None:
+    """Whether the elements that no tensor of the model depends on are left out rightly.
+
+    Those that the graph alone does not show to be unread are tried out.
+    """
+    deriver.finish()
+    taken, inputs = decided(program), deriver.inputs
+    gates = hand_written_gates(taken, program, deriver.factors)
+    argued = by_graph(taken, left_out(taken, program, deriver.held), gates, chosen, inputs)
+    found.gates = sorted(gate_names(program) | argued.given)
+    found.left_out, found.zero = count(argued.out), count(argued.zero)
+    found.tried, found.tried_rows = count(argued.open), {n: rows(m) for n, m in argued.open.items()}
+    if argued.open:
+        for n, mask in Unread(taken, argued.open, chosen, inputs).culprits().items():
+            some = f"some of the {int(argued.out[n].sum())} elements left out"
+            found.failures.append(f"checkpoint tensor '{n}': an output reads {some}: {rows(mask)}")
+
+
+def _moved(recipe: Any) -> bool:
+    return recipe[0] == "tensor" or (recipe[0] in MOVES and _moved(recipe[1]))

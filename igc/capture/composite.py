@@ -1,0 +1,62 @@
+"""Composite operations: those that torch itself runs as several others, which have rules.
+
+Written out, `cosine_similarity` or `tensordot` is products, sums and divisions that channels can be
+followed through. An operation that has a rule of its own stays as the user called it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
+from igc.capture.in_place import pure_overload
+
+aten = torch.ops.aten
+
+#: Kernels of their own in torch, which a table of torch's writes as ops with rules.
+WRITTEN_OUT = (
+    aten.einsum.default, aten.rot90.default, aten.norm.Scalar, aten.norm.ScalarOpt_dim,
+    aten.norm.ScalarOpt_dtype, aten.norm.ScalarOpt_dim_dtype, aten.renorm.default,
+    aten.addr.default, aten.mv.default, aten.dot.default, aten.vdot.default, aten.aminmax.default,
+    aten.logaddexp.default, aten.logaddexp2.default, aten.heaviside.default, aten.sinc.default,
+    aten.std_mean.correction, aten.trace.default,
+)  # fmt: skip
+#: Composite, and yet kept: step by step a recurrence is hundreds of nodes (and onnxruntime has it
+#: as one), and the pieces of the others are no easier to follow than the whole.
+KEPT = ("lstm", "gru", "rnn_", "fft_", "linalg_", "stft", "istft", "embedding_bag", "max_unpool")
+#: Composite, made of pieces with rules, although its family is kept.
+SPLIT = frozenset({
+    "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "linalg_norm", "linalg_matrix_norm",
+    "linalg_matmul", "linalg_multi_dot", "linalg_vecdot",
+})  # fmt: skip
+
+
+def decompositions(graph: fx.Graph, known: Mapping[str, Any]) -> list[dict[Any, Any]]:
+    """Tables for `run_decompositions` on a graph that holds ops not in `known`, best first.
+
+    The last one writes out nothing that torch could fail on.
+    """
+    table = torch.export.default_decompositions()
+    least = {op: table[op] for op in WRITTEN_OUT if op in table}
+    if not any(_composite(op, known) for op in _called(graph)):
+        return [least]
+    return [least | {op: table[op] for op in list(table) if _composite(op, known)}, least]
+
+
+def _called(graph: fx.Graph) -> set[Any]:
+    targets = {n.target for n in graph.nodes if n.op == "call_function"}
+    calls = {t for t in targets if isinstance(t, torch._ops.OpOverload)}
+    return {(pure_overload(t) or t) if t._schema.is_mutable else t for t in calls}
+
+
+def _composite(op: Any, known: Mapping[str, Any]) -> bool:
+    if not isinstance(op, torch._ops.OpOverload) or op.namespace != "aten" or str(op) in known:
+        return False
+    name = str(op).split(".")[1]
+    if name.startswith(KEPT) and name not in SPLIT:
+        return False
+    full = f"{op._schema.name}.{op._schema.overload_name}".rstrip(".")
+    return torch._C._dispatch_has_kernel_for_dispatch_key(full, "CompositeImplicitAutograd")

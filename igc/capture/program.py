@@ -1,0 +1,231 @@
+"""ExportedProgram -> Program: igc's own graph, with the user's names and without torch's guards."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from igc.capture.normalize import AS_RESHAPE, normalize
+from igc.errors import BadInput
+from igc.program import InputSpec, Program
+from igc.program.nodes import SIZE_OPS, args_of, mapped
+from igc.program.structure import without_none
+
+
+def program_of(
+    module: nn.Module, exported: ExportedProgram, source: fx.Graph, inputs: tuple[Tensor, ...]
+) -> Program:
+    """The program of a graph that `torch.export` made of `module`.
+
+    `source` is the graph of `exported`, perhaps rewritten; `inputs` are what it was exported with:
+    they give the types of the inputs, and the sizes that the dynamic ones have in the example.
+    Raises `BadInput` for what no program can say: outputs that are not tensors, operations outside
+    ATen, forwards that change buffers.
+    """
+    signature = exported.graph_signature
+    for out in signature.output_specs:
+        if out.kind is not OutputKind.USER_OUTPUT:
+            raise BadInput(
+                f"{type(module).__name__} changes '{out.target}' in its forward; "
+                "make the evaluation-mode forward free of side effects"
+            )
+    graph = fx.Graph()
+    env: dict[fx.Node, Any] = {}
+    constants: dict[str, Tensor] = {}
+    specs: list[InputSpec] = []
+    sizes: dict[str, int] = {}
+    names: dict[str, str] = {}
+    leaves: Sequence[Any] = ()
+    known = {s.arg.name: s for s in signature.input_specs}
+    feed = iter(inputs)
+    for node in source.nodes:
+        if node.op == "placeholder":
+            spec = known[str(node.target)]  # a copied node may be renamed, its target is not
+            if spec.kind is InputKind.USER_INPUT:
+                example = next(feed)
+                name = str(node.target)
+                dims = _dims(node.meta["val"], example, sizes, names)
+                specs.append(InputSpec(name, dims, example.dtype))
+                env[node] = graph.create_node("placeholder", name, name=name)
+            else:
+                target = str(spec.target)
+                constants[target] = _constant(exported, spec)
+                env[node] = graph.create_node("get_attr", target, name=node.name)
+                env[node].meta["layer"] = target.rpartition(".")[0]
+        elif node.op == "output":
+            leaves = args_of(node)[0]
+            _check_outputs(module, leaves)
+            graph.output([env[n] for n in leaves if n is not None])
+        else:
+            _check_target(node)
+            new = graph.create_node(
+                "call_function",
+                AS_RESHAPE.get(node.target, node.target),
+                mapped(node.args, env.__getitem__),
+                mapped(node.kwargs, env.__getitem__),
+                name=node.name,
+            )
+            new.meta["layer"] = _layer(node)
+            env[node] = new
+    out_spec = exported.call_spec.out_spec
+    assert out_spec is not None
+    gates, mixes = _gates(module, constants)
+    program = Program(
+        graph=graph,
+        constants=constants,
+        inputs=tuple(specs),
+        outputs=_output_names(out_spec, leaves),
+        out_spec=without_none(out_spec, leaves),
+        sizes=sizes,
+        dtype=_float_dtype(constants, inputs),
+        gates=gates,
+        mixes=mixes,
+        note={
+            "buffers": tuple(
+                str(s.target)
+                for s in signature.input_specs
+                if s.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+            )
+        },
+    )
+    return _tidy(normalize(program))
+
+
+def _check_outputs(module: nn.Module, leaves: Sequence[Any]) -> None:
+    """Every output has to be a tensor or None, and one of them a tensor."""
+    for value in leaves:
+        if value is not None and not isinstance(value, fx.Node):
+            raise BadInput(
+                f"an output is the constant {value!r}; outputs must be tensors (or None)"
+            )
+    if all(value is None for value in leaves):
+        raise BadInput(
+            f"{type(module).__name__} returns no tensor; return at least one in evaluation mode"
+        )
+
+
+def _constant(exported: ExportedProgram, spec: Any) -> Tensor:
+    target = str(spec.target)
+    source = exported.state_dict if target in exported.state_dict else exported.constants
+    value = source[target]
+    if not isinstance(value, Tensor):
+        raise BadInput(
+            f"'{target}' is a {type(value).__name__}, not a tensor; igc cannot compile it"
+        )
+    return value.detach()
+
+
+def _dims(
+    fake: Any, example: Tensor, sizes: dict[str, int], names: dict[str, str]
+) -> tuple[int | str, ...]:
+    if not isinstance(fake, Tensor):
+        raise BadInput("inputs must be tensors")
+    dims: list[int | str] = []
+    fakes: list[Any] = list(fake.shape)  # typed as int, but a dynamic one is a SymInt
+    for size, concrete in zip(fakes, example.shape, strict=True):
+        if not isinstance(size, torch.SymInt):
+            dims.append(int(size))
+            continue
+        expression = str(size.node.expr)
+        if not expression.isidentifier():
+            raise ValueError(f"derived size {expression}")  # try again with fewer dynamic axes
+        if expression not in names:
+            names[expression] = _size_name(len(dims), len(fakes), set(names.values()))
+        sizes[names[expression]] = int(concrete)
+        dims.append(names[expression])
+    return tuple(dims)
+
+
+def _size_name(axis: int, rank: int, taken: set[str]) -> str:
+    """A name for a dynamic size by where it is first seen: batch, height, width, else a number."""
+    usual = "batch" if axis == 0 else {rank - 2: "height", rank - 1: "width"}.get(axis, "")
+    if usual and usual not in taken and (axis == 0 or rank >= 4):
+        return usual
+    return f"size{len(taken)}"
+
+
+def _check_target(node: fx.Node) -> None:
+    target = node.target
+    if target in SIZE_OPS:
+        return
+    if isinstance(target, torch._ops.OpOverload) and target.namespace == "aten":
+        return
+    if target is operator.getitem:
+        return
+    if isinstance(node.meta.get("val"), torch.types.py_sym_types):
+        # try again with fewer dynamic axes
+        raise ValueError(f"layer '{_layer(node)}' computes a size by {target}")
+    raise BadInput(
+        f"layer '{_layer(node)}' calls {target}, which has no ATen form; "
+        "rewrite it with ordinary tensor operations"
+    )
+
+
+def _layer(node: fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next((p for p, _ in reversed(stack.values())), "")
+    return path.replace("L['self'].", "").replace("L['self']", "")
+
+
+def _output_names(spec: pytree.TreeSpec, leaves: Sequence[Any]) -> tuple[str, ...]:
+    """Names of the leaves that are tensors, by their place in the structure."""
+    numbers = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    names: list[str] = []
+    for path, number in pytree.tree_flatten_with_path(numbers)[0]:
+        if leaves[number] is None:
+            continue
+        parts = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
+        names.append(
+            ".".join(parts)
+            if any(not p.isdigit() for p in parts)
+            else "output" + "".join("_" + p for p in parts)
+        )
+    return tuple(names)
+
+
+def _float_dtype(constants: dict[str, Tensor], inputs: tuple[Tensor, ...]) -> torch.dtype:
+    count: dict[torch.dtype, int] = {}
+    for t in (*constants.values(), *inputs):
+        if t.dtype.is_floating_point:
+            count[t.dtype] = count.get(t.dtype, 0) + t.numel()
+    return max(count, key=count.__getitem__) if count else torch.get_default_dtype()
+
+
+def _gates(
+    module: nn.Module, constants: dict[str, Tensor]
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Names of the gates and mixes, where the module says which they are (`igc.nn` does)."""
+    names = {id(p): n for n, p in module.named_parameters() if n in constants}
+    found: dict[str, dict[str, str]] = {}
+    for layer, by_task in _items(getattr(module, "gates", None)):
+        named = {t: names.get(id(getattr(g, "alpha", None)), "") for t, g in _items(by_task)}
+        if all(named.values()):
+            found[layer] = named
+    mixed = {
+        layer: names[id(mix.beta)]
+        for layer, mix in _items(getattr(module, "mixes", None))
+        if id(getattr(mix, "beta", None)) in names
+    }
+    return found, mixed
+
+
+def _items(mapping: object) -> list[tuple[str, Any]]:
+    """Name and value of anything that behaves like a mapping; nothing for anything else."""
+    items = getattr(mapping, "items", None)
+    return [(str(k), v) for k, v in items()] if callable(items) else []
+
+
+def _tidy(program: Program) -> Program:
+    program.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
+    program.graph.lint()
+    tidy = program.with_graph(program.graph, program.constants)
+    used = {d for s in tidy.inputs for d in s.dims if isinstance(d, str)}
+    return replace(tidy, sizes={k: v for k, v in tidy.sizes.items() if k in used})

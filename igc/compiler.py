@@ -1,0 +1,129 @@
+"""The story of igc on one screen: load, capture, run the passes, emit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from igc.analysis.gates import refuse_open_questions
+from igc.capture import Example, capture
+from igc.checkpoint import check_gates
+from igc.emit import StaticNetwork, emit
+from igc.errors import BadInput
+from igc.passes import PIPELINE, Pass, Record, run_passes, with_split_groups
+from igc.program import Program
+from igc.program.devices import device_of
+from igc.program.digest import source_of
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """All that compiling made: the gated program, the static one, the module, the record."""
+
+    gated: Program
+    program: Program
+    static: StaticNetwork
+    record: Record
+
+
+Source = nn.Module | Program | str | os.PathLike[str]
+
+
+def compile(  # the public name is igc.compile
+    module_or_path: Source,
+    example_inputs: Example | None = None,
+    tasks: Sequence[str] | None = None,
+    *,
+    split_groups: bool = False,
+) -> StaticNetwork:
+    """Returns the plain static network that computes what the gated one computes.
+
+    `module_or_path` is any module (its evaluation mode is compiled; it is left as it was) or the
+    path of a file that `igc.save` wrote. `example_inputs`, a tensor or a tuple of tensors, is
+    needed for a module. `tasks` keeps only these outputs, in the network's order. The result
+    takes the same inputs and returns the same structure, in the same dtype and on the device of
+    the module.
+
+    A grouped convolution has groups of equal widths, so those that need less keep as much as the
+    widest. `split_groups` makes several convolutions of one where that saves anything: fewer
+    weights and MACs, more operations.
+
+    Raises `BadInput` (a network torch cannot export, wrong inputs, unknown tasks),
+    `BadCheckpoint` (a bad file) and `Refused` (a gate that is not a constant).
+    """
+    return compilation(module_or_path, example_inputs, tasks, split_groups=split_groups).static
+
+
+def compilation(
+    module_or_path: Source,
+    example_inputs: Example | None = None,
+    tasks: Sequence[str] | None = None,
+    *,
+    split_groups: bool = False,
+) -> Compilation:
+    """As `compile`, with the programs before and after and the record of the passes."""
+    gated = program_of(module_or_path, example_inputs)
+    if tasks is not None:
+        gated = only(gated, tasks)
+    program, record = compile_program(gated, with_split_groups() if split_groups else PIPELINE)
+    static = emit(program)
+    if isinstance(module_or_path, nn.Module):
+        static.to(device_of(module_or_path))
+    static.record = record
+    from_file = not isinstance(module_or_path, (nn.Module, Program))
+    static.compiled_from = source_of(gated, str(gated.note["source_sha256"]) if from_file else "")
+    return Compilation(gated, program, static, record)
+
+
+def compile_program(
+    gated: Program, pipeline: tuple[Pass, ...] = PIPELINE
+) -> tuple[Program, Record]:
+    """The static program of a gated one, and the record of the passes."""
+    record = Record()
+    check_gates(gated)
+    refuse_open_questions(gated)
+    return run_passes(gated, record, pipeline), record
+
+
+def program_of(source: Source, example_inputs: Example | None = None) -> Program:
+    """The captured program of a module, a program or a path."""
+    if isinstance(source, Program):
+        return source
+    if isinstance(source, nn.Module):
+        own = getattr(source, "to_program", None)
+        if own is not None and example_inputs is None:
+            program: Program = own()
+            return program
+        if example_inputs is None:
+            raise BadInput(
+                "igc.compile: a module needs example_inputs, a tensor or tuple of tensors"
+            )
+        return capture(source, example_inputs)
+    from igc.checkpoint import load_program
+
+    return load_program(source)
+
+
+def only(program: Program, tasks: Sequence[str]) -> Program:
+    """The program with only the outputs of `tasks`, in the order in which it declares them."""
+    unknown = [t for t in tasks if t not in program.outputs]
+    if unknown or not tasks:
+        raise BadInput(
+            f"tasks: no output named {', '.join(map(repr, unknown)) or '(none given)'}; "
+            f"the network has {', '.join(program.outputs)}"
+        )
+    kept = [name for name in program.outputs if name in tasks]
+    nodes = dict(zip(program.outputs, program.output_nodes, strict=True))
+    graph = fx.Graph()
+    env: dict[fx.Node, fx.Node] = {}
+    for node in program.graph.nodes:
+        if node.op != "output":
+            env[node] = graph.node_copy(node, env.__getitem__)
+    graph.output([env[nodes[t]] for t in kept])
+    spec = pytree.tree_structure(dict.fromkeys(kept, 0))
+    cut = program.with_graph(graph, program.constants)
+    return replace(cut, outputs=tuple(kept), out_spec=spec)

@@ -1,0 +1,1 @@
+"""A static network as an ONNX file."""

@@ -1,0 +1,119 @@
+"""From a program straight to ONNX nodes; knows the operators, not the onnx package."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from igc.emit.onnx.lower import (
+    adaptive,
+    grids,
+    layers,
+    numbers,
+    ordering,
+    pointwise,
+    pooling,
+    recurrent,
+    reducing,
+    scattering,
+    shaping,
+    windows,
+)
+from igc.emit.onnx.lower.context import Lowered, Lowering, Unsupported
+from igc.emit.onnx.lower.graph import OnnxGraph, OnnxNode
+from igc.emit.sizes import size_names
+from igc.program import Program
+from igc.program.nodes import layer_of
+from igc.program.schema import is_size, operation
+
+__all__ = ["OnnxGraph", "OnnxNode", "Unsupported", "lower"]
+
+RULES: Mapping[str, pointwise.Rule] = {
+    **pointwise.RULES,
+    **layers.RULES,
+    **shaping.RULES,
+    **windows.RULES,
+    **grids.RULES,
+    **pooling.RULES,
+    **reducing.RULES,
+    **adaptive.RULES,
+    **ordering.RULES,
+    **scattering.RULES,
+    **numbers.RULES,
+    **recurrent.RULES,
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """An output: its name, dtype and dims (numbers, telling names of input sizes, or unknown)."""
+
+    name: str
+    dtype: torch.dtype
+    dims: list[int | str | None]
+
+
+def lower(program: Program, inputs: tuple[str, ...]) -> tuple[OnnxGraph, list[Result]]:
+    """The ONNX graph of `program`, with the given input names, and its outputs.
+
+    Those carry the names `program.outputs`, in order. Raises `Unsupported` where a call has no
+    direct form; the message names its layer and op.
+    """
+    made = OnnxGraph(taken={*inputs, *program.outputs})
+    at = Lowering(program, made)
+    for node, name in zip(program.placeholders, inputs, strict=True):
+        at.bind_value(node, name)
+    for node in program.graph.nodes:
+        if node.op == "call_function" and not is_size(node):
+            at.bind_value(node, _lower(at, node))
+    graph = _named(at, program)
+    telling = size_names(program)
+    pairs = zip(program.outputs, program.output_nodes, strict=True)
+    return graph, [Result(name, at.dtype(n), at.dims(n, telling)) for name, n in pairs]
+
+
+def _lower(at: Lowering, node: fx.Node) -> Lowered:
+    if node.target is operator.getitem:
+        source, index = node.args
+        values = at.outputs_of(source)  # type: ignore[arg-type]  # fx types args loosely
+        assert isinstance(index, int)
+        return values[index]
+    assert isinstance(node.target, torch._ops.OpOverload)
+    rule = RULES.get(operation(node).split(".")[1])
+    where = f"layer '{layer_of(node)}': {operation(node)}"
+    if rule is None:
+        raise Unsupported(where)
+    try:
+        return rule(at, node)
+    except Unsupported as reason:
+        raise Unsupported(f"{where}: {reason}") from None
+
+
+def _named(at: Lowering, program: Program) -> OnnxGraph:
+    """Gives the values that are returned the names of the outputs."""
+    graph = at.graph
+    made = {name for node in graph.nodes for name in node.outputs}
+    rename: dict[str, str] = {}
+    extra: list[OnnxNode] = []
+    for node, wanted in zip(program.output_nodes, program.outputs, strict=True):
+        value = at(node)
+        if value in made and value not in rename:
+            rename[value] = wanted
+        else:
+            extra.append(OnnxNode("Identity", (value,), (wanted,), ()))
+    nodes = [
+        OnnxNode(
+            n.kind,
+            tuple(rename.get(i, i) for i in n.inputs),
+            tuple(rename.get(o, o) for o in n.outputs),
+            n.attributes,
+        )
+        for n in [*graph.nodes, *extra]
+    ]
+    read = {i for n in nodes for i in n.inputs}
+    kept = {k: v for k, v in graph.initialisers.items() if k in read}
+    return OnnxGraph(nodes, kept, graph.taken)

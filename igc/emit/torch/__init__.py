@@ -1,0 +1,1 @@
+"""A program as a plain PyTorch module, and as source text."""

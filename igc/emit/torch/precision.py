@@ -1,0 +1,103 @@
+"""The floating types of a static network: its own, and those that parts of it have for themselves.
+
+A network computes in one floating type (`Program.dtype`), but a part of it may compute in another
+one, with constants of its own: norms and tables in float32 in a bfloat16 network, say. A constant
+that counts as another type (`Program.kind`) is read through a cast to that type. That changes
+nothing as it stands, and the network still runs when it is converted whole, by `.double()` or
+`.half()`, as torch then converts every parameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from igc.program import Program
+from igc.program.dtypes import cast_to
+
+aten = torch.ops.aten
+
+
+def retype(program: Program, dtype: torch.dtype, of: torch.dtype | None = None) -> Program:
+    """The program with the type `of`, its own by default, replaced by `dtype`.
+
+    That are constants of the type, inputs, and the calls that name it. All constants are rounded
+    to the type that they count as, and stored so.
+    """
+    old = program.dtype if of is None else of
+    constants = {
+        name: cast_to(value, dtype if program.kind(name) == old else program.kind(name))
+        for name, value in program.constants.items()
+    }
+    origins = {name: replace(origin, counts_as=None) for name, origin in program.origins.items()}
+    program = replace(program, constants=constants, origins=origins)
+    if dtype == old:
+        return program
+    graph = fx.Graph()
+    env: dict[fx.Node, fx.Node] = {}
+
+    def convert(value: Any) -> Any:
+        return dtype if isinstance(value, torch.dtype) and value == old else value
+
+    for node in program.graph.nodes:
+        env[node] = graph.node_copy(node, env.__getitem__)
+        if node.op == "call_function":
+            env[node].args = pytree.tree_map(convert, env[node].args)
+            env[node].kwargs = pytree.tree_map(convert, env[node].kwargs)
+    inputs = tuple(replace(spec, dtype=convert(spec.dtype)) for spec in program.inputs)
+    return replace(program, graph=graph, inputs=inputs, dtype=convert(program.dtype))
+
+
+def names_type(program: Program, dtype: torch.dtype) -> bool:
+    """Whether a part of the program has that type: constants, inputs, or what a call asks for."""
+    calls = ((n.args, n.kwargs) for n in program.graph.nodes if n.op == "call_function")
+    return (
+        dtype in (program.dtype, *(s.dtype for s in program.inputs))
+        or any(program.kind(name) == dtype for name in program.constants)
+        or any(leaf == dtype for call in calls for leaf in pytree.tree_leaves(call))
+    )
+
+
+def with_casts(program: Program) -> Program:
+    """The program with a cast behind every floating constant that has a type of its own."""
+    own = {
+        name: value.dtype
+        for name, value in program.constants.items()
+        if value.is_floating_point() and value.dtype != program.dtype
+    }
+    if not own:
+        return program
+    graph = fx.Graph()
+    env: dict[fx.Node, fx.Node] = {}
+    cast: dict[fx.Node, fx.Node] = {}
+
+    def reads(node: fx.Node) -> fx.Node:
+        return cast.get(node, env[node])
+
+    for node in program.graph.nodes:
+        env[node] = graph.node_copy(node, env.__getitem__ if _names_a_type(node) else reads)
+        if node.op == "get_attr" and str(node.target) in own:
+            cast[node] = graph.call_function(aten._to_copy.default, (env[node],))
+            cast[node].kwargs = {"dtype": own[str(node.target)]}
+            cast[node].meta = dict(node.meta)
+    graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
+    return replace(program, graph=graph)
+
+
+def _names_a_type(node: fx.Node) -> bool:
+    return node.target is aten._to_copy.default and node.kwargs.get("dtype") is not None
+
+
+def unrounded(program: Program, typed: Program) -> dict[str, Tensor]:
+    """What a bfloat16 network's ONNX file takes from `program` as float32 has it, by name.
+
+    `typed` is the program as the static network holds it.
+    """
+    if not program.dtype == typed.dtype == torch.bfloat16:
+        return {}
+    wide = {k: v.float() for k, v in program.constants.items() if program.kind(k) == program.dtype}
+    return {k: v for k, v in wide.items() if not torch.equal(v, typed.constants[k].float())}

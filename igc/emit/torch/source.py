@@ -1,0 +1,164 @@
+"""A static network as standalone PyTorch source: `net.py` and `weights.safetensors`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from igc.emit.sizes import named_dims
+from igc.emit.torch.literals import scalar
+from igc.emit.torch.static import StaticNetwork
+from igc.errors import BadInput
+from igc.files import atomic_folder, atomic_write, check_writable_folder
+from igc.version import __version__
+
+CODE, WEIGHTS = "net.py", "weights.safetensors"
+
+HEADER = '''"""A static network, compiled by igc {version}; it needs torch and safetensors only.
+
+    from net import load
+    net = load()            # weights.safetensors beside this file
+    outputs = net(*inputs)  # see INPUTS and OUTPUTS
+
+Run as a script, it prints the shapes of the outputs for random inputs.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+'''
+
+FOOTER = '''
+def load(path=Path(__file__).with_name("weights.safetensors")):
+    """The network with the weights in `path`, in evaluation mode; every tensor has to match."""
+    with torch.device("meta"):
+        net = Net()
+    net.load_state_dict(load_file(path), strict=True, assign=True)
+    return net.eval()
+
+
+def example_inputs():
+    """Random inputs of the sizes that the network was compiled with."""
+    return tuple(
+        torch.randn(shape).to(dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
+        for shape, dtype in EXAMPLE
+    )
+
+
+if __name__ == "__main__":
+    from torch.utils._pytree import tree_leaves
+
+    with torch.no_grad():
+        result = load()(*example_inputs())
+    for name, value in zip(OUTPUTS, tree_leaves(result)):
+        print(name, tuple(value.shape), value.dtype)
+'''
+
+
+def export_source(static: StaticNetwork, folder: str | os.PathLike[str]) -> None:
+    """Writes `net.py` and `weights.safetensors` into `folder`, which is made where it is missing.
+
+    `net.py` holds a class `Net` with the very forward of `static`, and `load(path)`. Both files
+    are written under temporary names and renamed at the end; a new folder appears with both in it,
+    in an old one a kill between the two renames leaves a pair that `load` refuses if the shapes
+    differ. Raises `BadInput` where the folder cannot be written or is named like an ONNX file, or
+    where parameters were reshaped since compiling.
+    """
+    if os.fspath(folder).lower().endswith(".onnx"):
+        raise BadInput(
+            f"{folder}: this writes PyTorch source into a folder; igc.export_onnx(static, path) "
+            "writes ONNX"
+        )
+    static.to_program()  # refuses a module that another tool has cut
+    check_writable_folder(folder)
+    target = Path(folder)
+    if not target.exists():
+        with atomic_folder(target) as fresh:
+            _write(static, fresh)
+    else:
+        _write(static, target)
+
+
+def _write(static: StaticNetwork, folder: Path) -> None:
+    with ExitStack() as renames:
+        code = renames.enter_context(atomic_write(folder / CODE))
+        weights = renames.enter_context(atomic_write(folder / WEIGHTS))
+        code.write_text(source_text(static), encoding="utf-8")
+        save_file(dict(_tensors(static)), weights, metadata={"format": "pt"})
+
+
+def source_text(static: StaticNetwork) -> str:
+    """The text of `net.py`."""
+    parts = [HEADER.format(version=__version__)]
+    containers = static.plan.containers
+    needed = ["OrderedDict"] if "OrderedDict" in static.source else []
+    needed += ["namedtuple"] if containers else []
+    if needed:
+        imports = f"from collections import {', '.join(needed)}\nfrom pathlib"
+        parts[0] = parts[0].replace("from pathlib", imports)
+    parts += ["\n".join(_constants(static)), "", _class(static), FOOTER]
+    return "\n".join(parts)
+
+
+def _constants(static: StaticNetwork) -> Iterator[str]:
+    program = static.to_program()
+    yield "INPUTS = ("
+    for spec, named in zip(program.inputs, named_dims(program), strict=True):
+        dims = ", ".join(scalar(d) for d in named)
+        yield f"    ({scalar(spec.name)}, ({dims}{',' if len(named) == 1 else ''})),"
+    yield ")"
+    yield "EXAMPLE = ("
+    for spec in program.inputs:
+        yield f"    ({spec.shape(program.sizes)!r}, {spec.dtype}),"
+    yield ")"
+    yield "OUTPUTS = ("
+    for name in program.outputs:
+        yield f"    {scalar(name)},"
+    yield ")"
+    for name, kind in static.plan.containers.items():
+        fields = "".join(f"{scalar(field)}, " for field in kind._fields)
+        yield f"{name} = namedtuple({scalar(kind.__name__)}, ({fields.rstrip()}))"
+
+
+def _class(static: StaticNetwork) -> str:
+    body = [f"        {line}" for line in _init(static)]
+    forward = [f"    {line}" if line else line for line in static.source.splitlines()]
+    lines = ["class Net(nn.Module):", "    def __init__(self):", "        super().__init__()"]
+    return "\n".join([*lines, *body, "", *forward, ""])
+
+
+def _init(static: StaticNetwork) -> Iterator[str]:
+    plan = static.plan
+    dtype = static.to_program().dtype
+    for name in plan.loose:
+        value = getattr(static, name)
+        empty = f"torch.empty({tuple(value.shape)!r}, dtype={value.dtype})"
+        if isinstance(value, torch.nn.Parameter):
+            yield f"self.{name} = nn.Parameter({empty})"
+        else:
+            yield f"self.register_buffer({scalar(name)}, {empty})"
+    for name, layer in plan.layers.items():
+        yield f"self.{name} = {layer.text}"
+    if dtype != torch.float32 and plan.layers:
+        yield f"self.to({dtype})"
+
+
+def _tensors(static: StaticNetwork) -> Iterator[tuple[str, Tensor]]:
+    """The state dict, each tensor contiguous and in memory of its own, as safetensors wants it."""
+    seen: set[int] = set()
+    for name, value in static.state_dict().items():
+        if value.is_meta:
+            raise BadInput(f"'{name}' has no values (it is on the meta device)")
+        own = value.detach().cpu().contiguous()
+        memory = own.untyped_storage().data_ptr()
+        yield name, own.clone() if memory in seen else own
+        seen.add(memory)

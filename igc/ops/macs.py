@@ -1,0 +1,253 @@
+"""What every op costs: the one place in igc that knows the MACs of an ATen op.
+
+Counted (1 multiply-add = 1 MAC; FLOPs = 2 x MACs, always both, always labelled):
+
+* convolutions and transposed convolutions, 1-d to 3-d, any groups: every kernel element meets
+  every output position (transposed: every input position), padding included;
+* linears and matrix products (``linear``, ``addmm``, ``mm``, ``bmm``, ``matmul``, ``einsum``, ...);
+* attention: the two products Q K^T and A V, in full also where a mask is causal;
+* recurrent layers: every weight matrix once per time step.
+
+Counted as zero, as the literature does: biases, elementwise ops, normalisation, pooling,
+interpolation, softmax, reductions, indexing and everything that only moves data. ``ZERO_OPS``
+lists them by reason; ops that PyTorch itself tags *pointwise*, or whose result is a view of an
+argument, belong to them too. Of any other op (an FFT, a linear solver, a custom op) igc does not
+know the cost: ``op_macs`` returns None, and whoever counts lists the op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+
+Shape = tuple[int, ...]
+Rule = Callable[[Sequence[Any], Any], int]
+
+
+def shape_of(value: Any) -> Shape:
+    """The shape of a tensor, of anything else with a ``shape``, or of a plain tuple of sizes.
+
+    Of several tensors (the outputs of one op) it is the first one's.
+    """
+    if hasattr(value, "shape"):
+        return tuple(value.shape)
+    values = tuple(value)
+    if values and (hasattr(values[0], "shape") or isinstance(values[0], (tuple, list))):
+        return shape_of(values[0])
+    return values
+
+
+def _conv(args: Sequence[Any], out: Any) -> int:
+    """Weight (Cout, Cin / groups, *kernel): every element meets every output position."""
+    weight, result = shape_of(args[1]), shape_of(out)
+    spatial = len(weight) - 2
+    return prod(weight) * prod(result[: -spatial - 1]) * prod(result[-spatial:])
+
+
+def _conv_transpose(args: Sequence[Any], out: Any) -> int:
+    """Weight (Cin, Cout / groups, *kernel): every element meets every input position."""
+    source, weight = shape_of(args[0]), shape_of(args[1])
+    spatial = len(weight) - 2
+    return prod(weight) * prod(source[: -spatial - 1]) * prod(source[-spatial:])
+
+
+def _convolution(args: Sequence[Any], out: Any) -> int:
+    """``convolution(input, weight, bias, stride, padding, dilation, transposed, ...)``."""
+    return _conv_transpose(args, out) if args[6] else _conv(args, out)
+
+
+def _linear(args: Sequence[Any], out: Any) -> int:
+    """``linear(input, weight, bias)`` with weight (out, in)."""
+    return prod(shape_of(out)) * shape_of(args[1])[-1]
+
+
+def _product(args: Sequence[Any], out: Any) -> int:
+    """``matmul(a, b)`` and its special cases: the inner axis is the last one of a."""
+    return prod(shape_of(out)) * shape_of(args[0])[-1]
+
+
+def _added_product(args: Sequence[Any], out: Any) -> int:
+    """``addmm(bias, a, b)`` and its like."""
+    return _product(args[1:], out)
+
+
+def _summed_product(args: Sequence[Any], out: Any) -> int:
+    """``addbmm(bias, a, b)``: a batch of products, summed."""
+    return shape_of(args[1])[0] * _product(args[1:], out)
+
+
+def _attention(args: Sequence[Any], out: Any) -> int:
+    """``scaled_dot_product_attention(q, k, v)``: (.., L, E) with (.., S, E), then with (.., S, V).
+
+    The heads are those of the queries (with grouped queries, keys and values have fewer).
+    """
+    query, key, value = (shape_of(arg) for arg in args[:3])
+    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _einsum(args: Sequence[Any], out: Any) -> int:
+    """``einsum(equation, tensors)``, contracted two at a time from left to right.
+
+    A pair costs the product of its distinct axes. A single tensor, or a pair with no axis to sum,
+    has no products to add up; the latter still counts, as ``bmm`` with an inner axis of 1 does.
+    """
+    shapes = [shape_of(tensor) for tensor in args[1]]
+    inputs, _, output = str(args[0]).replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    size: dict[str, int] = {}
+    names: list[list[str]] = []
+    for term, shape in zip(terms, shapes, strict=True):
+        hidden = len(shape) - len(term.replace("...", ""))
+        left, dots, right = term.partition("...")
+        axes = [*left, *(f".{hidden - i}" for i in range(hidden) if dots), *right]
+        names.append(axes)
+        for axis, length in zip(axes, shape, strict=True):
+            size[axis] = max(length, size.get(axis, 1))
+    if "->" in str(args[0]):
+        kept = set(output.replace("...", ""))
+    else:
+        kept = {axis for axis in size if sum(term.count(axis) for term in terms) == 1}
+    kept |= {axis for axis in size if axis.startswith(".")}
+    total, current = 0, set(names[0])
+    for index, axes in enumerate(names[1:], start=1):
+        current |= set(axes)
+        total += prod(size[axis] for axis in current)
+        current &= kept.union(*names[index + 1 :])
+    return total
+
+
+def _recurrent(args: Sequence[Any], out: Any) -> int:
+    """``lstm``, ``gru``, ``rnn_*(input, state, weights, ...)``: every matrix at every time step."""
+    rows = prod(shape_of(args[0])[:-1])
+    return rows * sum(prod(shape_of(w)) for w in args[2] if len(shape_of(w)) == 2)
+
+
+def _recurrent_cell(args: Sequence[Any], out: Any) -> int:
+    """``lstm_cell``, ``gru_cell``, ``rnn_*_cell(input, state, w_ih, w_hh, ...)``: one time step."""
+    rows = prod(shape_of(args[0])[:-1])
+    return rows * (prod(shape_of(args[2])) + prod(shape_of(args[3])))
+
+
+_RULES: tuple[tuple[Rule, str], ...] = (
+    (_conv, "conv1d conv2d conv3d thnn_conv2d _slow_conv2d_forward conv_depthwise3d"),
+    (_conv, "_conv_depthwise2d mkldnn_convolution cudnn_convolution slow_conv_dilated2d"),
+    (_conv_transpose, "conv_transpose1d conv_transpose2d conv_transpose3d"),
+    (_convolution, "convolution _convolution convolution_overrideable"),
+    (_linear, "linear"),
+    (_product, "matmul mm bmm mv dot vdot inner _int_mm"),
+    (_added_product, "addmm addmv baddbmm _addmm_activation"),
+    (_summed_product, "addbmm"),
+    (_attention, "scaled_dot_product_attention _scaled_dot_product_attention_math"),
+    (_attention, "_scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention"),
+    (_attention, "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_cudnn_attention"),
+    (_attention, "_scaled_dot_product_fused_attention_overrideable"),
+    (_einsum, "einsum"),
+    (_recurrent, "lstm gru rnn_relu rnn_tanh"),
+    (_recurrent_cell, "lstm_cell gru_cell rnn_relu_cell rnn_tanh_cell"),
+)
+
+#: Base name of an ATen op -> the rule that counts its MACs.
+COUNTED_OPS: Mapping[str, Rule] = {name: rule for rule, names in _RULES for name in names.split()}
+
+#: Reason -> base names of ops that count zero. In-place (``relu_``) and ``_copy`` forms included.
+ZERO_OPS: Mapping[str, frozenset[str]] = {
+    reason: frozenset(names.split())
+    for reason, names in {
+        "elementwise": "absolute arccos arccosh arcsin arcsinh arctan arctan2 arctanh divide fix "
+        "floor_divide glu greater greater_equal hardswish isclose isreal less less_equal "
+        "log_sigmoid log_sigmoid_forward multiply negative not_equal _prelu_kernel prelu "
+        "rrelu_with_noise subtract type_as addr outer ger isin bucketize one_hot",
+        "dropout": "dropout native_dropout alpha_dropout feature_dropout feature_alpha_dropout",
+        "normalisation": "batch_norm native_batch_norm _native_batch_norm_legit "
+        "_native_batch_norm_legit_no_training _native_batch_norm_legit_functional "
+        "_batch_norm_with_update _batch_norm_no_update cudnn_batch_norm layer_norm "
+        "native_layer_norm group_norm native_group_norm instance_norm rms_norm _fused_rms_norm "
+        "norm renorm linalg_vector_norm _weight_norm _weight_norm_interface",
+        "pooling": "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d "
+        "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices "
+        "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d "
+        "_adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
+        "fractional_max_pool2d fractional_max_pool3d max_unpool2d max_unpool3d",
+        "interpolation": "__interpolate upsample_nearest1d upsample_nearest2d upsample_nearest3d "
+        "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d "
+        "upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d "
+        "_upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler grid_sampler_2d "
+        "grid_sampler_3d affine_grid_generator",
+        "softmax": "softmax _softmax _safe_softmax _masked_softmax log_softmax _log_softmax",
+        "reduction": "all any sum mean median nanmean nansum prod amax amin aminmax argmax argmin "
+        "var var_mean std std_mean logsumexp cumsum cumprod cummax cummin logcumsumexp "
+        "count_nonzero trace diff is_nonzero allclose cosine_similarity",
+        "indexing and sorting": "index index_select _unsafe_index index_put _unsafe_index_put "
+        "_index_put_impl index_add index_copy index_fill index_reduce gather scatter scatter_add "
+        "scatter_reduce slice_scatter select_scatter diagonal_scatter as_strided_scatter take "
+        "take_along_dim masked_select masked_scatter nonzero nonzero_static embedding "
+        "embedding_bag _embedding_bag sort argsort msort topk kthvalue mode unique_consecutive "
+        "_unique2 searchsorted",
+        "moving data": "cat concat concatenate stack hstack vstack dstack column_stack pad "
+        "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
+        "replication_pad2d replication_pad3d _pad_circular pixel_shuffle pixel_unshuffle "
+        "channel_shuffle native_channel_shuffle im2col col2im roll flip fliplr flipud rot90 "
+        "repeat repeat_interleave tile tril triu diag diag_embed meshgrid broadcast_tensors "
+        "atleast_1d atleast_2d atleast_3d block_diag squeeze unsqueeze transpose "
+        "_reshape_copy _unsafe_view unsafe_chunk unsafe_split unsafe_split_with_sizes "
+        "copy lift lift_fresh _to_copy to_dense _fused_sdp_choice "
+        "set resize view expand permute",
+        "creation": "empty empty_like empty_strided empty_permuted full full_like ones ones_like "
+        "zeros zeros_like zero fill new_empty new_empty_strided new_full new_ones new_zeros arange "
+        "linspace logspace eye range scalar_tensor tensor rand rand_like randn randn_like randint "
+        "randint_like randperm bernoulli normal uniform exponential tril_indices triu_indices",
+        "sizes and checks": "size sym_size sym_numel sym_stride sym_storage_offset numel item "
+        "_local_scalar_dense sym_constrain_range sym_constrain_range_for_size _assert_scalar "
+        "_assert_async _assert_tensor_metadata _functional_assert_async is_same_size "
+        "_functional_assert_scalar is_floating_point dim requires_grad",
+    }.items()
+}
+
+_ZERO: frozenset[str] = frozenset().union(*ZERO_OPS.values())
+
+
+def base_name(target: torch._ops.OpOverload) -> str:
+    """An op's name without namespace, overload and in-place underscore: ``conv2d``, ``relu``."""
+    name = target._schema.name.split("::")[-1]
+    if name.startswith("__"):
+        return name
+    return name.removesuffix("_") or name
+
+
+def is_free(target: torch._ops.OpOverload) -> bool:
+    """True if igc knows that the op counts zero MACs (``ZERO_OPS`` names the reasons)."""
+    name = base_name(target)
+    if name in COUNTED_OPS:
+        return False
+    if (
+        not _ZERO.isdisjoint((name, name.removesuffix("_copy")))
+        or torch.Tag.pointwise in target.tags
+    ):
+        return True
+    returns = target._schema.returns
+    return bool(returns) and all(
+        r.alias_info is not None and not r.alias_info.is_write for r in returns
+    )
+
+
+def op_macs(target: Any, args: Sequence[Any], out: Any) -> int | None:
+    """The MACs of one call of an ATen op, from shapes alone; None if its cost is not known.
+
+    ``target`` is an ``OpOverload`` such as ``torch.ops.aten.conv2d.default``. ``args`` are its
+    positional arguments in schema order, every tensor given as a tensor (real, fake or meta) or as
+    its shape; ``out`` is the result in the same terms. Of a graph node these are the nodes'
+    ``meta["val"]``. Python operators on sizes (``operator.getitem``, ``operator.mul``) are free.
+    """
+    if not isinstance(target, torch._ops.OpOverload):
+        module = getattr(target, "__module__", None)
+        return 0 if module in ("_operator", "math", "builtins") else None
+    # Names of other namespaces (torchvision::deform_conv2d) say nothing that we know.
+    if target.namespace not in ("aten", "prim"):
+        return None
+    rule = COUNTED_OPS.get(base_name(target))
+    if rule is not None:
+        return rule(args, out)
+    return 0 if is_free(target) else None

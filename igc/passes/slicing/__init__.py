@@ -1,0 +1,1 @@
+"""SliceChannels, the pass that cuts every tensor to its live channels."""

@@ -1,0 +1,62 @@
+"""Shapes and dtypes of every value, found by running the program on meta tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from igc.program import Program
+from igc.program.execute import execute
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is known of a node's value: shape and dtype; a size (an int) has `shape=None`."""
+
+    shape: tuple[int, ...] | None
+    dtype: torch.dtype | None
+    size: int | None = None
+    many: tuple[Value, ...] = ()
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape of a tensor value."""
+        assert self.shape is not None
+        return self.shape
+
+
+def _value(value: Any) -> Value:
+    if isinstance(value, Tensor):
+        return Value(tuple(value.shape), value.dtype)
+    if isinstance(value, (tuple, list)):
+        return Value(None, None, many=tuple(_value(v) for v in value))
+    return Value(None, None, size=int(value) if isinstance(value, (int, bool)) else None)
+
+
+def shapes(program: Program, sizes: dict[str, int] | None = None) -> dict[fx.Node, Value]:
+    """The `Value` of every node, with the dynamic sizes at `sizes` (default: the example's)."""
+    at = program.sizes if sizes is None else sizes
+    facts: dict[fx.Node, Value] = {}
+    inputs = [torch.empty(s.shape(at), dtype=s.dtype, device="meta") for s in program.inputs]
+    execute(program, inputs, device="meta", visit=lambda n, v: facts.__setitem__(n, _value(v)))
+    return facts
+
+
+def other_sizes(program: Program) -> dict[str, int]:
+    """Dynamic sizes that differ from the example's, each in its own way: a second point to check.
+
+    Image-like sizes grow by whole multiples, so that strides still divide them. No two sizes that
+    are equal in the example stay equal, so a size seen at both points is told from all others.
+    """
+    return {
+        k: v * (2 + i) if v >= 8 else v + 3 + i for i, (k, v) in enumerate(program.sizes.items())
+    }
+
+
+def single(program: Program) -> dict[str, int]:
+    """The example's dynamic sizes, with a batch of 1 where the batch is dynamic."""
+    batches = {spec.dims[0] for spec in program.inputs if spec.dims}
+    return {k: 1 if k in batches else v for k, v in program.sizes.items()}

@@ -1,0 +1,51 @@
+"""The two networks that the gates span: every gate open, every gate closed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from igc.errors import BadInput
+from igc.program import Program
+
+
+def with_gates(program: Program, *, opened: bool) -> Program:
+    """The program with every known gate open (alpha = 1) or closed (alpha = -1).
+
+    All open, each task has its own network; all closed, all tasks share one up to their heads.
+    Raises `BadInput` where the program's gates are not known.
+    """
+    names = gate_constants(program)
+    if not names:
+        raise BadInput("the gates of this network are not known; igc.nn names them")
+    value = 1.0 if opened else -1.0
+    constants = {
+        name: torch.full_like(tensor, value) if name in names else tensor
+        for name, tensor in program.constants.items()
+    }
+    return replace(program, constants=constants)
+
+
+def open_share(program: Program) -> dict[str, dict[str, float]]:
+    """The share of open gates by layer and task; empty where the gates are not known."""
+    known = gate_constants(program)
+    return {
+        layer: {
+            task: float(is_open(program.constants[name]).double().mean())
+            for task, name in by_task.items()
+        }
+        for layer, by_task in program.gates.items()
+        if known.issuperset(by_task.values())
+    }
+
+
+def gate_constants(program: Program) -> set[str]:
+    """The names of the constants that hold gates; none are left in a static network."""
+    names = {name for by_task in program.gates.values() for name in by_task.values()}
+    return names & set(program.constants)
+
+
+def is_open(alpha: torch.Tensor) -> torch.Tensor:
+    """Which gates are open, decided in the precision of `alpha`, as the network does."""
+    return torch.sigmoid(alpha) > 0.5

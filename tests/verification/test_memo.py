@@ -1,0 +1,48 @@
+"""What the reference computed is used again, and only for the same inputs and precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import igc
+from igc.testing import architecture, build
+from igc.verification.torch_side import Memo, TorchSide
+
+
+def test_a_second_comparison_does_not_run_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, inputs = build(architecture("plain_cnn", tasks=2, seed=4))
+    static = igc.compile(net, inputs)
+    memo: Memo = {}
+    first = igc.verify(net, static, inputs, memo=memo)
+    runs = []
+    own = TorchSide.own
+    monkeypatch.setattr(
+        TorchSide, "own", lambda side, given: runs.append(side.label) or own(side, given)
+    )
+    again = igc.verify(net, static, inputs, memo=memo)
+    assert again.to_dict() == first.to_dict()
+    assert runs  # the candidate
+    assert not [label for label in runs if label.startswith("reference")]
+    igc.verify(net, static, inputs)
+    assert [label for label in runs if label.startswith("reference")]
+
+
+def test_a_memo_does_not_hide_a_difference() -> None:
+    net, inputs = build(architecture("plain_cnn", tasks=2, seed=4))
+    static = igc.compile(net, inputs)
+    memo: Memo = {}
+    assert igc.verify(net, static, inputs, memo=memo)
+    with torch.no_grad():
+        next(p for p in static.parameters() if p.dim() > 1).mul_(1.001)
+    assert not igc.verify(net, static, inputs, memo=memo)
+
+
+def test_other_inputs_and_precisions_are_run() -> None:
+    net, inputs = build(architecture("plain_cnn", tasks=2, seed=4))
+    side = TorchSide("reference", igc.compile(net, inputs).program, memo={})
+    other = tuple(x + 1 for x in inputs)
+    assert not torch.equal(side.double(inputs)[0], side.double(other)[0])
+    assert side.double(inputs)[0].dtype == torch.float64
+    assert side.in_precision(inputs, torch.float32)[0].dtype == torch.float32
+    assert side.double(inputs)[0] is side.double(tuple(x.clone() for x in inputs))[0]
