@@ -12,6 +12,11 @@ A message is one line: what is wrong, where (layer, file, op), what to do.
 
 from __future__ import annotations
 
+import unicodedata
+from typing import Any
+
+_UNCLEAN = frozenset({"Cc", "Cs", "Cn", "Zl", "Zp"})
+
 
 class IgcError(Exception):
     """Root of all errors that igc raises on purpose."""
@@ -41,3 +46,32 @@ class LintError(IgcError):
     """A malformed graph made by igc itself."""
 
     exit_code = 3
+
+
+def one_line(error: object, most: int = 300, *, in_ascii: bool = False) -> str:
+    """What an error of another library says, on one line of at most `most` characters.
+
+    `in_ascii` is for texts that nobody vouches for: what is not ASCII is escaped. The name of the
+    error's type where it says nothing.
+    """
+    text = ascii(str(error))[1:-1] if in_ascii else str(error)
+    return " ".join(text.split())[:most] or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or the name of its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def show(value: Any) -> str:
+    """`value` as it may stand in a message: on one line, in ASCII, 80 characters at most."""
+    if isinstance(value, (list, dict)):
+        return f"a {type(value).__name__} of {len(value)}"
+    shown = ascii(value[:80] if isinstance(value, str) else value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def is_clean(text: str) -> bool:
+    """Whether a text can be shown on a line of its own: no control characters, no surrogates."""
+    plain = text.isascii() and text.isprintable()
+    return plain or not any(unicodedata.category(c) in _UNCLEAN for c in text)

@@ -24,13 +24,12 @@ from igc.certificate.manifest import (
     tensor_of,
     wiring,
 )
-from igc.errors import BadInput
+from igc.errors import BadInput, one_line
 from igc.program import Program
 from igc.program.decisions import decided
 from igc.verification import verify
 from igc.verification.bounds import ulps_apart
 from igc.verification.inputs import draws, of_program
-from igc.verification.onnx_side import line
 
 ULPS = 1  # of the stored type: derived in float64, and rounded once or (a sum of mixes) twice
 DOUBLE = 4  # ulp where float64 itself is stored
@@ -90,7 +89,7 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
         entries = manifest["tensors"].values()
         deriver.prepare(r for entry in entries for r in entry.get("from", ()))
     except MALFORMED as error:
-        raise BadInput(f"{model}: its manifest or outputs do not fit: {line(error)}") from error
+        raise BadInput(f"{model}: its manifest or outputs do not fit: {one_line(error)}") from error
     _tensors(certified, deriver, found)
     _unread(deriver, program, [program.outputs.index(n) for n in names], found)
     found.failures += verify(program, model, tasks=names).failures
@@ -130,7 +129,7 @@ def _tensors(certified: Certified, deriver: Deriver, found: Audit) -> None:
         try:
             problem = _tensor(tensor_of(proto), entry, deriver, found)
         except MALFORMED as error:
-            problem = f"its entry in the manifest means nothing: {line(error)}"
+            problem = f"its entry in the manifest means nothing: {one_line(error)}"
         if problem:
             found.failures.append(f"tensor '{proto.name}': {problem}")
     found.failures += [f"tensor '{n}': in the manifest, not in the model" for n in sorted(stated)]

@@ -19,7 +19,7 @@ from igc.capture.normalize import AS_RESHAPE, ASSERTIONS
 from igc.capture.program import program_of
 from igc.capture.rewrites.shape import REWRITES
 from igc.capture.symbols import bounded_symbols
-from igc.errors import BadInput, IgcError
+from igc.errors import BadInput, IgcError, one_line
 from igc.ops import TABLE
 from igc.program import Program
 from igc.program.devices import beside, on_cpu
@@ -102,13 +102,8 @@ def _run_once(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     except Exception as error:
         shapes_ = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise BadInput(
-            f"{type(module).__name__} does not accept inputs of shape {shapes_}: {_line(error)}"
+            f"{type(module).__name__} does not accept inputs of shape {shapes_}: {one_line(error)}"
         ) from error
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text[:300] or type(error).__name__
 
 
 def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
@@ -127,7 +122,7 @@ def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
                 _run_once(module, inputs)
             last = error
     raise BadInput(
-        f"{type(module).__name__}: torch.export cannot capture it: {_line(last)}"
+        f"{type(module).__name__}: torch.export cannot capture it: {one_line(last)}"
     ) from last
 
 

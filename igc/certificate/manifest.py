@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from igc.errors import BadInput
 from igc.onnx_files.guard import read_onnx
 from igc.program.digest import digest as digest
-from igc.program.digest import sha256 as file_sha256
+from igc.program.digest import file_sha256
 
 FORMAT, VERSION = "igc manifest", 1
 KEY = "igc.manifest_sha256"

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from igc.errors import BadCheckpoint, BadInput
+from igc.errors import BadCheckpoint, BadInput, one_line
 
 MAX_DIRECTORY = 32 << 20
 CHUNK = 1 << 20
@@ -63,7 +63,7 @@ def open_archive(path: Path, max_pickle: int) -> Archive:
             pickle = _check_entries(archive, path.stat().st_size, max_pickle)
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError,
             NotImplementedError, KeyError, struct.error) as error:  # fmt: skip
-        raise BadCheckpoint(f"it is damaged: {_line(error)}") from None
+        raise BadCheckpoint(f"it is damaged: {one_line(error, 160, in_ascii=True)}") from None
     return Archive(path, pickle, stamp)
 
 
@@ -126,7 +126,3 @@ def _directory_start(path: Path) -> int:
 def _stamp(path: Path) -> tuple[int, int, int]:
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(ascii(str(error))[1:-1].split())[:160] or type(error).__name__

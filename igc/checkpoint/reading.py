@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from igc.checkpoint.archive import open_archive, regular_file
 from igc.checkpoint.data import from_data
-from igc.checkpoint.data.fields import record, show, table
+from igc.checkpoint.data.fields import record, table
 from igc.checkpoint.gated_graph import BUFFER, FROZEN, PARAMETER, GatedGraph
 from igc.checkpoint.scan import scan
-from igc.errors import BadCheckpoint, BadInput
+from igc.errors import BadCheckpoint, BadInput, one_line, show
 from igc.program import Program
-from igc.program.digest import sha256
+from igc.program.digest import file_sha256
 
 FORMAT = "igc"
 VERSION = 1
@@ -100,7 +100,7 @@ def read(path: str | os.PathLike[str]) -> Stored:
         **program.note,
         **({"buffers": tuple(sorted(stored))} if stored else {}),
         "kind": payload["kind"],
-        "source_sha256": sha256(file),
+        "source_sha256": file_sha256(file),
     }
     return Stored(payload["kind"], replace(program, note=noted), tensors, state)
 
@@ -112,7 +112,7 @@ def read_archive(path: Path) -> Any:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch.load raises every kind there is for a crafted file
-        reason = " ".join(ascii(str(error))[1:-1].split())[:160]
+        reason = one_line(error, 160, in_ascii=True)
         raise BadCheckpoint(f"it is damaged: {reason or type(error).__name__}") from None
     archive.check_unchanged()
     return found

@@ -13,9 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from igc.checkpoint.archive import regular_file
-from igc.checkpoint.data.fields import show
 from igc.checkpoint.reading import read_archive, state_tensors
-from igc.errors import BadCheckpoint, BadInput
+from igc.errors import BadCheckpoint, BadInput, one_line, show
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 SHOWN = 8
@@ -84,7 +83,7 @@ def build_model(spec: str) -> nn.Module:
     except BadInput:
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise BadInput(f"--model {spec}: {type(error).__name__}: {reason}") from error
     if not isinstance(network, nn.Module):
         raise BadInput(f"--model {spec}: it returns a {type(network).__name__}, not an nn.Module")
@@ -122,7 +121,7 @@ def _safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(ascii(str(error))[1:-1].split())[:160]
+        reason = one_line(error, 160, in_ascii=True)
         raise BadCheckpoint(f"it is no proper safetensors file: {reason}") from None
 
 

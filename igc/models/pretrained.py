@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from igc.errors import BadCheckpoint
+from igc.errors import BadCheckpoint, one_line
 from igc.models.vit import ViT
 
 #: First parts of the names of classifiers, in torchvision, timm and the HRNet repository.
@@ -31,7 +31,7 @@ def load_pretrained(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     try:
         model.load_state_dict(wanted, strict=True)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error, 1000)
         raise BadCheckpoint(
             f"the state dict does not fit {type(model).__name__}: {reason}"
         ) from None

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from igc.nn.convert import gate
-from igc.nn.gate import Gate
+from igc.nn.gates import Gate
 from igc.nn.loss import sparsity_loss
 from igc.nn.mix import Mix
 from igc.nn.network import GatedNetwork

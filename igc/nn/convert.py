@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from igc.errors import BadInput
-from igc.nn.gate import OPEN
 from igc.nn.gate_points import At, find_points
+from igc.nn.gates import OPEN
 from igc.nn.in_place import remove_in_place
 from igc.nn.modes import trace_both_modes
 from igc.nn.network import GatedNetwork

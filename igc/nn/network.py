@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from igc.errors import BadInput
 from igc.nn.branches import make_branch
-from igc.nn.gate import Gate
 from igc.nn.gate_points import Point
+from igc.nn.gates import Gate
 from igc.nn.graph_code import function_of, graph_of, lines_of
 from igc.nn.load import Part, load_strictly, split_head
 from igc.nn.mix import Mix

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch import fx, nn
 
-from igc.errors import BadInput
+from igc.errors import BadInput, first_line
 from igc.nn.examples import VALUE, Examples
 from igc.nn.factories import traced_factories
 
@@ -184,7 +184,7 @@ def _untraceable(error: Exception, no_example: bool) -> str:
     ]
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "its forward"
     line = f" `{frames[-1].line}`" if frames and frames[-1].line else ""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = first_line(error)
     advice = (
         "pass example_inputs= so that shapes are known, or " if no_example else ""
     ) + "write that line without control flow on tensors, or build the network with igc.nn by hand"

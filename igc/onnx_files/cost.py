@@ -12,7 +12,7 @@ import onnx
 
 from igc.analysis.cost import ConstantCost, Cost, NodeCost
 from igc.analysis.demand import Route, demand
-from igc.errors import BadInput, IgcError
+from igc.errors import BadInput, IgcError, one_line
 from igc.onnx_files.guard import read_onnx
 from igc.onnx_files.macs import FREE_DOMAINS, RULES, UNCOUNTED
 from igc.onnx_files.routes import onnx_routes
@@ -38,7 +38,7 @@ def onnx_cost(path: str, input_shapes: Mapping[str, Sequence[int]] | None = None
     try:
         graph = inferred(model).graph
     except Exception as error:  # its own errors and protobuf's
-        raise BadInput(f"{path}: its shapes cannot be inferred: {_line(error)}") from error
+        raise BadInput(f"{path}: its shapes cannot be inferred: {one_line(error)}") from error
     shapes, widths = _shapes(graph)
     needed = _reaches(graph, shapes)
     outputs = tuple(o.name for o in graph.output)
@@ -53,10 +53,6 @@ def onnx_cost(path: str, input_shapes: Mapping[str, Sequence[int]] | None = None
         constants=_constants(graph, needed, outputs, layers),
         peak_bytes=_peak(graph, shapes, widths),
     )
-
-
-def _line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
 def _fix_inputs(

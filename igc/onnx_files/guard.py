@@ -15,8 +15,7 @@ from pathlib import Path
 
 import onnx
 
-from igc.checkpoint.data.fields import is_clean, show
-from igc.errors import BadInput
+from igc.errors import BadInput, is_clean, one_line, show
 
 MAX_NODES = 1_000_000
 MAX_BYTES = 1 << 31  # protobuf's own limit
@@ -41,7 +40,7 @@ def read_onnx(path: str) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf raises several kinds, all meaning the same
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise BadInput(f"{path}: no ONNX file, or a damaged one: {reason}") from error
     try:
         check_model(model, Path(path).absolute().parent)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from igc.errors import Refused
+from igc.errors import Refused, first_line
 from igc.passes.constants import ConstantPool
 from igc.passes.rebuild import Builder
 from igc.passes.record import Record
@@ -93,7 +93,7 @@ def _evaluate(
         with torch.no_grad():
             value = node.target(*args, **kwargs)
     except RuntimeError as error:
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         raise Refused(f"layer '{layer_of(node)}': constant {node.target} fails: {first}") from error
     if not isinstance(value, Tensor) or value.numel() > elements + LARGEST_GROWTH:
         return None

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from igc.errors import BadInput
-from igc.program import Program
+from igc.errors import BadInput, one_line
 from igc.program.dtypes import is_float
 from igc.program.nodes import copy_node, layer_of
+from igc.program.program import Program
 
 aten = torch.ops.aten
 STEPS = frozenset({
@@ -126,6 +126,6 @@ def _evaluate(
             with torch.no_grad():
                 values[node] = node.target(*args, **kwargs)  # type: ignore[operator]  # a call
         except Exception as error:  # torch raises many kinds for operands that do not fit
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = one_line(error, 200)
             raise BadInput(f"layer '{layer_of(node)}' does not run: {reason}") from error
     return values

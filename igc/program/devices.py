@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from igc.program import Program
 from igc.program.nodes import copy_node
+from igc.program.program import Program
 
 CPU = torch.device("cpu")
 STAY = ("cpu", "meta")

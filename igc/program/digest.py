@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from igc.checkpoint.archive import CHUNK
-from igc.program import Program
+from igc.program.program import Program
+
+CHUNK = 1 << 20  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def storage_key(tensor: Tensor, name: str) -> tuple[Any, ...]:
     return (*at, tuple(tensor.shape), tensor.stride(), tensor.dtype)
 
 
-def sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:

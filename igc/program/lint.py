@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from igc.errors import LintError
-from igc.program import Program
+from igc.errors import LintError, first_line
+from igc.program.program import Program
 from igc.program.shapes import other_sizes, shapes
 
 
@@ -21,7 +21,7 @@ def lint(program: Program, after: str) -> None:
         if program.sizes:
             shapes(program, other_sizes(program))
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        line = str(error).splitlines()[0]
+        line = first_line(error)
         raise LintError(f"after '{after}': the graph does not run: {line}") from error
     for name, node in zip(program.outputs, program.output_nodes, strict=True):
         if facts[node].shape is None:

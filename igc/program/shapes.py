@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from igc.program import Program
 from igc.program.execute import execute
+from igc.program.program import Program
 
 
 @dataclass(frozen=True)

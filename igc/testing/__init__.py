@@ -7,8 +7,8 @@ hypothesis, so it is not imported here) draws random ones.
 
 from __future__ import annotations
 
-from igc.testing.build import GatedNetwork, build
-from igc.testing.check import check, compile_double
+from igc.testing.builder import GatedNetwork, build
+from igc.testing.judge import check, compile_double
 from igc.testing.networks import ARCHITECTURES, architecture
 from igc.testing.oracle import (
     assert_equal,

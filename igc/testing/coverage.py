@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from igc.testing.build import RETURNS
+from igc.testing.builder import RETURNS
 from igc.testing.gating import FURTHER, IDIOMS, MASKS, MIXES, PATTERNS
 from igc.testing.heads import HEADS
 from igc.testing.layers import ACTS, NORMS

@@ -26,8 +26,8 @@ from torch.utils import _pytree as pytree
 import igc
 from igc.compiler import compilation
 from igc.program.execute import execute
-from igc.testing.build import build
-from igc.testing.check import assert_bounded
+from igc.testing.builder import build
+from igc.testing.judge import assert_bounded
 from igc.testing.oracle import assert_minimal, in_double, relative_error
 from igc.testing.spec import Spec, exact
 from igc.verification.bounds import Yardstick, own_leg, rounding

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from igc.testing.build import randomise
+from igc.testing.builder import randomise
 
 
 def fresh(net: nn.Module, *, share: float = 0.5, seed: int = 0) -> nn.Module:

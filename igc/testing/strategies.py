@@ -22,7 +22,7 @@ except ImportError as error:
         "igc.testing.strategies needs the package hypothesis: pip install 'igc-compiler[test]'"
     ) from error
 
-from igc.testing.build import RETURNS
+from igc.testing.builder import RETURNS
 from igc.testing.gating import FURTHER, IDIOMS, MASKS, MIXES, PATTERNS
 from igc.testing.heads import HEADS
 from igc.testing.layers import ACTS, ZERO_ACTS

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from igc.errors import BadInput
+from igc.errors import BadInput, one_line
 from igc.verification.bounds import (
     APPROXIMATED,
     Yardstick,
@@ -19,7 +19,7 @@ from igc.verification.bounds import (
     rounding,
 )
 from igc.verification.inputs import Draw
-from igc.verification.onnx_side import LEVELS, OnnxFile, line
+from igc.verification.onnx_side import LEVELS, OnnxFile
 from igc.verification.result import Leg
 from igc.verification.torch_side import Side, TorchSide
 
@@ -239,7 +239,9 @@ class Comparison:
         except BadInput:
             raise
         except Exception as error:  # torch and onnxruntime raise many kinds
-            self.failures.append(f"the candidate does not run ({way}, {draw.label}): {line(error)}")
+            self.failures.append(
+                f"the candidate does not run ({way}, {draw.label}): {one_line(error)}"
+            )
             return None
         if len(got) != len(self.keep):
             self.failures.append(f"the candidate has {len(got)} outputs, not {len(self.keep)}")
@@ -253,7 +255,9 @@ class Comparison:
         except BadInput:
             raise
         except Exception as error:  # as above
-            raise BadInput(f"the reference does not run on {draw.label}: {line(error)}") from error
+            raise BadInput(
+                f"the reference does not run on {draw.label}: {one_line(error)}"
+            ) from error
 
     def _kept(self, outputs: Outputs) -> Outputs:
         return [outputs[i] for i in self.keep]

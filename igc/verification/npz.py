@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from igc.errors import BadInput
+from igc.errors import BadInput, one_line
 
 MAX_ARRAYS = 1024
 MAX_BYTES = 4 << 30  # of all arrays, unpacked
@@ -31,7 +31,7 @@ def read_npz(path: str | PathLike[str]) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except READING as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error, 200)
         raise BadInput(f"{path}: not a readable .npz file of plain arrays: {reason}") from error
 
 

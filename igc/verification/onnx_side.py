@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from igc.emit.onnx.model import LARGE, with_initialisers
-from igc.errors import BadInput
+from igc.errors import BadInput, one_line
 from igc.onnx_files.guard import read_onnx
 from igc.onnx_files.session import run_bounded, session
 from igc.program import InputSpec
@@ -87,13 +87,13 @@ class OnnxFile:
         try:
             onnx.checker.check_model(self.path, full_check=True)
         except Exception as error:  # the checker raises its own and protobuf's errors
-            return [f"the file is not valid ONNX: {line(error)}"]
+            return [f"the file is not valid ONNX: {one_line(error)}"]
         try:
             inferred = onnx.shape_inference.infer_shapes(
                 self.model, check_type=True, strict_mode=True, data_prop=True
             )
         except Exception as error:  # as above; InferenceError is a RuntimeError
-            return [f"strict shape inference fails: {line(error)}"]
+            return [f"strict shape inference fails: {one_line(error)}"]
         return wrong_widths(inferred)
 
     def run_all(self, names: Sequence[str], draws: Sequence[Draw]) -> None:
@@ -205,11 +205,6 @@ def wrong_widths(model: onnx.ModelProto) -> list[str]:
                 f"{node.op_type} '{node.name}' takes {takes} channels and is given {channels}"
             )
     return found
-
-
-def line(error: BaseException) -> str:
-    """The message of an error in one line of at most 300 characters."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
 def _as(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from igc.compiler import Compilation
-from igc.errors import BadInput, IgcError, Refused
+from igc.errors import BadInput, IgcError, Refused, one_line
 from igc.onnx_files.approximations import Approximated
 from igc.program import Program
 from igc.program.decisions import decided, settled
@@ -21,7 +21,7 @@ from igc.program.devices import beside
 from igc.program.digest import digest
 from igc.program.dtypes import cast_to
 from igc.program.execute import execute
-from igc.verification.onnx_side import OnnxFile, line
+from igc.verification.onnx_side import OnnxFile
 
 Memo = dict[Any, list[Tensor]]  # what a reference computed, by precision and inputs
 Network = nn.Module | Program | Compilation | str | PathLike[str]
@@ -192,7 +192,7 @@ def require_deterministic(side: TorchSide, inputs: Sequence[Tensor]) -> None:
             except IgcError:
                 raise
             except Exception as error:  # torch raises many kinds
-                raise BadInput(f"the {side.label} does not run: {line(error)}") from error
+                raise BadInput(f"the {side.label} does not run: {one_line(error)}") from error
     for name, a, b in zip(side.names, *results, strict=True):
         gap = (a.double() - b.double()).abs().nan_to_num(0.0)
         room = 64 * torch.finfo(a.dtype).eps if a.dtype.is_floating_point else 0.0

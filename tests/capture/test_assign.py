@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import igc
-from igc.testing.check import compile_double
+from igc.testing.judge import compile_double
 from igc.testing.oracle import assert_equal, assert_minimal
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from igc.testing import assert_equal, assert_minimal, compile_double
-from igc.testing.build import randomise
+from igc.testing.builder import randomise
 from igc.testing.oracle import compare_outputs, in_double, kernel_elements
 
 IMAGE = (torch.zeros(2, 3, 12, 12),)

@@ -17,9 +17,9 @@ from igc.testing import (
     kernel_elements,
     needed_elements,
 )
-from igc.testing.check import check, compile_double
 from igc.testing.foreign import foreign
 from igc.testing.gating import IDIOMS, MIXES, PATTERNS
+from igc.testing.judge import check, compile_double
 from igc.testing.oracle import draw_inputs, needed_count
 from igc.testing.spec import exact
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from igc.testing import assert_equal, assert_minimal, compile_double, kernel_elements
-from igc.testing.build import randomise
+from igc.testing.builder import randomise
 
 IMAGE = (torch.zeros(2, 3, 8, 8),)
 ORDER = [5, 2, 7, 0, 3, 6, 1, 4]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import igc
 from igc.errors import BadInput, Refused
 from igc.testing import assert_equal, compile_double
-from igc.testing.build import randomise
+from igc.testing.builder import randomise
 
 X = (torch.randn(2, 6, generator=torch.Generator().manual_seed(0)),)
 

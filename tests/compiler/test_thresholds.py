@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import igc
 from igc.testing import assert_equal, assert_minimal, compile_double, kernel_elements
-from igc.testing.build import randomise
+from igc.testing.builder import randomise
 
 X = (torch.randn(2, 4, generator=torch.Generator().manual_seed(0)),)
 SAY = {

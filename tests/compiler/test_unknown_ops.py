@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from igc.errors import BadInput
 from igc.testing import assert_equal, compile_double, kernel_elements
-from igc.testing.build import randomise
+from igc.testing.builder import randomise
 
 X = (torch.randn(2, 5, generator=torch.Generator().manual_seed(0)),)
 

@@ -6,11 +6,10 @@ what stood there.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from igc.errors import BadCheckpoint
+from igc.errors import BadCheckpoint, is_clean, show
 
 MAX_TEXT = 512
 MAX_ITEMS = 1 << 20
@@ -18,15 +17,6 @@ INT64 = 1 << 63
 
 # Control characters, lone surrogates, unassigned code points, line and paragraph separators:
 # what would break a line of output, or could not be written at all.
-_UNCLEAN = frozenset({"Cc", "Cs", "Cn", "Zl", "Zp"})
-
-
-def show(value: Any) -> str:
-    """`value` as it may stand in an error message: on one line, in ASCII, 80 characters at most."""
-    if isinstance(value, (list, dict)):
-        return f"a {type(value).__name__} of {len(value)}"
-    shown = ascii(value[:80] if isinstance(value, str) else value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def record(
@@ -72,12 +62,6 @@ def text(data: Any, where: str) -> str:
     if not is_clean(data):
         raise BadCheckpoint(f"{where} holds a name with unprintable characters: {show(data)}")
     return data
-
-
-def is_clean(data: str) -> bool:
-    """Whether the text can be shown on a line of its own: no control characters, no surrogates."""
-    plain = data.isascii() and data.isprintable()
-    return plain or not any(unicodedata.category(c) in _UNCLEAN for c in data)
 
 
 def name(data: Any, where: str) -> str:

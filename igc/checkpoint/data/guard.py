@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from igc.checkpoint.data.fields import INT64, integer, show
-from igc.errors import BadCheckpoint
+from igc.checkpoint.data.fields import INT64, integer
+from igc.errors import BadCheckpoint, one_line, show
 from igc.ops.allowed import FROZEN, name_of
 from igc.program import InputSpec, Program
 from igc.program.nodes import SIZE_OPS
@@ -207,7 +207,7 @@ def _call(node: fx.Node, args: Any, kwargs: Any, where: str) -> Any:
     try:
         return target(*_on_meta(args), **_on_meta(kwargs))
     except Exception as error:  # torch raises many kinds for operands that do not fit
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = one_line(error, 160)
         raise BadCheckpoint(f"{where} ({name_of(target)}) cannot run: {reason}") from None
 
 

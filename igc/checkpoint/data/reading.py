@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from igc.checkpoint.data.fields import integer, items, name, record, show, table, text
+from igc.checkpoint.data.fields import integer, items, name, record, table, text
 from igc.checkpoint.data.guard import check_call, check_runs, with_device
 from igc.checkpoint.data.values import DTYPES, decode, decode_structure, read_dtype
-from igc.errors import BadCheckpoint
+from igc.errors import BadCheckpoint, show
 from igc.ops.allowed import lookup
 from igc.program import InputSpec, Origin, Program
 

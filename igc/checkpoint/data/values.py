@@ -17,8 +17,8 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from igc.checkpoint.data.fields import integer, items, show, text
-from igc.errors import BadCheckpoint, BadInput
+from igc.checkpoint.data.fields import integer, items, text
+from igc.errors import BadCheckpoint, BadInput, show
 from igc.program.structure import Absent, is_named, named
 
 MAX_DEPTH = 16

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from igc.analysis.image_sizes import HEAVY, image_sizes
-from igc.errors import BadInput, CheckFailed, IgcError
+from igc.errors import BadInput, CheckFailed, IgcError, one_line
 from igc.onnx_files.approximations import Approximated
 from igc.program import InputSpec, Program
 from igc.program.execute import execute
@@ -67,7 +67,7 @@ def _run(program: Program, inputs: Sequence[Tensor], dtype: torch.dtype | None) 
     except IgcError:
         raise
     except Exception as error:  # torch raises many kinds
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = one_line(error)
         raise BadInput(f"the network does not run: {reason}") from error
 
 

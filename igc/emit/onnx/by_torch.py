@@ -13,7 +13,7 @@ import torch
 
 from igc.emit.sizes import named_dims
 from igc.emit.torch.static import StaticNetwork
-from igc.errors import BadInput
+from igc.errors import BadInput, one_line
 from igc.program import Program
 
 
@@ -38,7 +38,7 @@ def export_by_torch(
                 verbose=False, external_data=False,
             )  # fmt: skip
     except Exception as error:  # the exporter raises many kinds
-        line = " ".join(str(error).split())[:200]
+        line = one_line(error, 200)
         raise BadInput(f"cannot be written as ONNX: {reason} ({line})") from error
     finally:
         static.train(training)

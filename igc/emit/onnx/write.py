@@ -26,7 +26,7 @@ from igc.emit.onnx.model import OPSET, OnnxModel, direct, parted
 from igc.emit.onnx.simplify import simplified
 from igc.emit.sizes import named_dims
 from igc.emit.torch.static import StaticNetwork, runnable
-from igc.errors import BadInput, CheckFailed, LintError
+from igc.errors import BadInput, CheckFailed, LintError, one_line
 from igc.files import atomic_write, check_writable
 from igc.onnx_files.session import session
 from igc.program import Program
@@ -276,7 +276,7 @@ def _refusing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # checker, protobuf and runtime raise kinds of their own
-        line = " ".join(str(error).split())[:300]
+        line = one_line(error)
         raise CheckFailed(f"{what}: {line}") from error
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 import igc
-from igc.testing.build import build
+from igc.testing.builder import build
 from igc.testing.oracle import (
     assert_equal,
     assert_minimal,
