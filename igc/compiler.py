@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import fx, nn
 from torch.utils import _pytree as pytree
@@ -16,19 +16,9 @@ from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
 from igc.passes import PIPELINE, Pass, Record, run_passes, with_split_groups
 from igc.program import Program
+from igc.program.compilation import Compilation
 from igc.program.devices import device_of
 from igc.program.digest import source_of
-
-
-@dataclass(frozen=True)
-class Compilation:
-    """All that compiling made: the gated program, the static one, the module, the record."""
-
-    gated: Program
-    program: Program
-    static: StaticNetwork
-    record: Record
-
 
 Source = nn.Module | Program | str | os.PathLike[str]
 

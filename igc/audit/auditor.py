@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -27,6 +28,7 @@ from igc.certificate.manifest import (
 from igc.errors import BadInput, one_line
 from igc.program import Program
 from igc.program.decisions import decided
+from igc.program.recipe import Groups, Recipe, Select, Stored, Take, Transposed, from_data
 from igc.verification import verify
 from igc.verification.bounds import ulps_apart
 from igc.verification.inputs import draws, of_program
@@ -34,7 +36,6 @@ from igc.verification.inputs import draws, of_program
 ULPS = 1  # of the stored type: derived in float64, and rounded once or (a sum of mixes) twice
 DOUBLE = 4  # ulp where float64 itself is stored
 MALFORMED = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
-MOVES = ("tensor", "take", "transposed", "groups", "select")
 
 
 @dataclass
@@ -87,7 +88,7 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
         most = require_bounded(certified, program.constants.values())
         deriver = Deriver(program, given[0], manifest["index"], most)
         entries = manifest["tensors"].values()
-        deriver.prepare(r for entry in entries for r in entry.get("from", ()))
+        deriver.prepare(_recipes(entries))
     except MALFORMED as error:
         raise BadInput(f"{model}: its manifest or outputs do not fit: {one_line(error)}") from error
     _tensors(certified, deriver, found)
@@ -144,9 +145,10 @@ def _tensor(value: Tensor, entry: Mapping[str, Any], deriver: Deriver, found: Au
         return problem or ("" if torch.equal(wanted, value) else "not the numbers certified")
     if not entry["from"]:
         return "the manifest does not tell what it is made of"
-    moved = all(_moved(recipe) for recipe in entry["from"])
+    recipes = [from_data(data) for data in entry["from"]]
+    moved = all(map(_moved, recipes))
     found.moved, found.folded = found.moved + moved, found.folded + (not moved)
-    for recipe in entry["from"]:
+    for recipe in recipes:
         derived = deriver.value(recipe).reshape(value.shape)
         if _moved(recipe):
             if digest(derived.to(value.dtype)) != digest(value):
@@ -177,5 +179,16 @@ def _unread(deriver: Deriver, program: Program, chosen: list[int], found: Audit)
             found.failures.append(f"checkpoint tensor '{n}': an output reads {some}: {rows(mask)}")
 
 
-def _moved(recipe: Any) -> bool:
-    return recipe[0] == "tensor" or (recipe[0] in MOVES and _moved(recipe[1]))
+def _recipes(entries: Iterable[Any]) -> Iterator[Recipe]:
+    """The recipes of a manifest; what is none is told when its tensor's turn comes."""
+    for entry in entries:
+        for data in entry.get("from", ()):
+            with contextlib.suppress(*MALFORMED):
+                yield from_data(data)
+
+
+def _moved(recipe: Recipe) -> bool:
+    """Whether it only moves entries about."""
+    if isinstance(recipe, (Take, Transposed, Groups, Select)):
+        return _moved(recipe.of)
+    return isinstance(recipe, Stored)

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, fx
 
 from igc.audit.reach import snapped
-from igc.audit.recipes import Evaluator, within
+from igc.audit.recipes import Evaluator
 from igc.audit.unread import differentiable, leaves_of
 from igc.program import Program
 from igc.program.decisions import decided
 from igc.program.dtypes import cast_to, retyped
 from igc.program.execute import execute
 from igc.program.nodes import args_of, mapped
+from igc.program.recipe import Computed, Known, Recipe, Slope, Stored
 
 DECIDING = ("where", "one_hot", "scatter", "argmax", "eq", "ne", "lt", "le", "gt", "ge")
 
@@ -49,7 +50,7 @@ class Deriver(Evaluator):
         self.factors: set[str] = set()  # constants that coefficients were derived from
         self.later: list[tuple[Tensor, dict[str, Tensor]]] = []
 
-    def value(self, recipe: Any) -> Tensor:
+    def value(self, recipe: Recipe) -> Tensor:
         """The value of a recipe in float64 (integers as they are); marks in `held` what it reads.
 
         Raises one of `igc.audit.auditor.MALFORMED` for a recipe that means nothing.
@@ -78,16 +79,19 @@ class Deriver(Evaluator):
             if grad is not None:
                 self.held[name] |= grad != 0
 
-    def tensor(self, name: str) -> Tensor:
-        """A checkpoint tensor, as a leaf."""
+    def tensor(self, recipe: Stored) -> Tensor:
+        """A checkpoint tensor."""
+        return self._leaf(recipe.name)
+
+    def _leaf(self, name: str) -> Tensor:
         if name not in self.leaves:
             value = cast_to(self.source[name].detach(), torch.float64)
             self.leaves[name] = value.requires_grad_(value.dtype.is_floating_point)
         return self.leaves[name]
 
-    def node(self, name: str) -> Tensor:
+    def node(self, recipe: Computed) -> Tensor:
         """A node of the gated graph that depends on constants alone."""
-        return cast("Tensor", self._constant(self.nodes[name], {})[0])
+        return cast("Tensor", self._constant(self.nodes[recipe.name], {})[0])
 
     def _constant(self, node: fx.Node, known: dict[fx.Node, tuple[Any, bool]]) -> tuple[Any, bool]:
         """Its value, and whether a decision is in it: a gate within rounding of 0 and 1 is hard."""
@@ -96,7 +100,7 @@ class Deriver(Evaluator):
                 name = str(node.target)
                 taken = name not in self.source  # a decision taken in the own precision
                 value = cast_to(self.program.constants[name], torch.float64)
-                known[node] = (value if taken else self.tensor(name), taken)
+                known[node] = (value if taken else self._leaf(name), taken)
             elif node.op != "call_function":
                 raise ValueError(f"node '{node.name}' depends on the input")
             else:
@@ -108,21 +112,23 @@ class Deriver(Evaluator):
                 known[node] = (snapped(value) if hard else value, hard)
         return known[node]
 
-    def slope(self, name: str, axis: int, size: int, parts: Sequence[Any]) -> Tensor:
+    def slope(self, recipe: Slope) -> Tensor:
         """Coefficients of a sum, zero where no part names them."""
-        result, node = torch.zeros(min(size, self.most), dtype=torch.float64), self.nodes[name]
-        for at, channels, sources, source, picks, equal in parts:
-            out = self.numbers(channels)
-            cut = [self.nodes[s] for s in sources]
-            of = self.numbers(picks) if source else out
-            total = self._slope(node, axis, cut, self.nodes.get(source), out, of)
-            for twin, places, own in equal:
-                i, c, other = self.numbers(places), self.numbers(own), self.nodes[twin]
-                a, b = (self.stored[n].movedim(axis, 0) for n in (self.nodes[source], other))
+        node, axis = self.nodes[recipe.node], recipe.axis
+        result = torch.zeros(min(recipe.size, self.most), dtype=torch.float64)
+        for part in recipe.parts:
+            out = self.numbers(part.channels)
+            cut = [self.nodes[s] for s in part.sources]
+            of = self.numbers(part.picks) if part.source else out
+            total = self._slope(node, axis, cut, self.nodes.get(part.source), out, of)
+            for twin in part.equal:
+                other = self.nodes[twin.node]
+                i, c = self.numbers(twin.places), self.numbers(twin.own)
+                a, b = (self.stored[n].movedim(axis, 0) for n in (self.nodes[part.source], other))
                 if not torch.allclose(a[of[i]], b[c], 1e-10, 1e-10):
-                    raise ValueError(f"'{twin}' does not equal '{source}'")
+                    raise ValueError(f"'{twin.node}' does not equal '{part.source}'")
                 total.index_add_(0, i, self._slope(node, axis, cut, other, out[i], c))
-            result[self.numbers(at)] = total
+            result[self.numbers(part.at)] = total
         return result
 
     def _slope(self, node: fx.Node, axis: int, cut: Any, by: Any, out: Any, of: Any) -> Tensor:
@@ -149,17 +155,21 @@ class Deriver(Evaluator):
                 found[i] = grad.movedim(axis, 0).flatten(1).sum(1)[of[i]]
         return found
 
-    def prepare(self, recipes: Iterable[Any]) -> None:
+    def prepare(self, asked: Iterable[Recipe]) -> None:
         """Runs the gated graph once, keeping the values that coefficients are derived from."""
         wanted: set[fx.Node] = set()
-        for kind, name, *rest in (r for recipe in recipes for r in within(recipe)):
-            if kind == "known" and name in self.nodes:
-                self.constant.add(self.nodes[name])
-            for _, _, sources, source, *_ in rest[-1] if kind == "slope" else ():
-                cut = {self.nodes[s] for s in sources if s in self.nodes}
-                between = _between(self.nodes[name], cut) if name in self.nodes else []
+        for recipe in (r for each in asked for r in each.within()):
+            if not isinstance(recipe, (Known, Slope)) or (recipe.node not in self.nodes):
+                continue
+            node = self.nodes[recipe.node]
+            if isinstance(recipe, Known):
+                self.constant.add(node)
+                continue
+            for part in recipe.parts:
+                cut = {self.nodes[s] for s in part.sources if s in self.nodes}
+                between = _between(node, cut)
                 wanted |= cut.union(*(n.all_input_nodes for n in between))
-                self.constant |= {i for n in between for i in n.all_input_nodes if not source}
+                self.constant |= {i for n in between for i in n.all_input_nodes if not part.source}
         self._watch(wanted, self.stored)
 
     def _watch(self, wanted: set[fx.Node], into: dict[fx.Node, Any]) -> None:
@@ -177,17 +187,18 @@ class Deriver(Evaluator):
         """The values of `constant`, which depend on every constant: one run for all recipes."""
         if not self.shared:
             kept, self.leaves = self.leaves, {}
-            self.shared = {n: self.tensor(n) for n in self.source.keys() & self.program.constants}
+            self.shared = {n: self._leaf(n) for n in self.source.keys() & self.program.constants}
             self.leaves = kept
             self._watch(self.constant, self.traced)
         self.uses_trace = True
         return self.traced
 
-    def known(self, name: str, axis: int, channels: int) -> Tensor:
+    def known(self, recipe: Known) -> Tensor:
         """Channels that hold one number whatever the input."""
-        rows = self._trace()[self.nodes[name]].movedim(axis, 0)[self.numbers(channels)].flatten(1)
+        value = self._trace()[self.nodes[recipe.node]].movedim(recipe.axis, 0)
+        rows = value[self.numbers(recipe.channels)].flatten(1)
         if bool((rows.amax(1) - rows.amin(1) > 1e-9 * rows.abs().amax(1)).any()):
-            raise ValueError(f"channels of '{name}' are called constant and vary")
+            raise ValueError(f"channels of '{recipe.node}' are called constant and vary")
         return rows[:, 0]
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from igc.certificate.manifest import numbers
-
-KINDS = ("tensor", "node", "take", "select", "groups", "scale", "shift", "slope", "known",
-         "transposed")  # fmt: skip
+from igc.program.recipe import Groups, Recipe, Scale, Select, Shift, Take, Transposed
 
 
 class Evaluator:
-    """Evaluates recipes; a subclass says what tensors and nodes are: `tensor`, `node`, ...
+    """Evaluates recipes by the method named as their kind; a subclass adds those of the graph.
 
     `index` is the manifest's: the lists of channel numbers that recipes name by their places. No
     list, and no value, has more than `most` entries; `ValueError` for one that has. `eps` are the
@@ -27,22 +25,21 @@ class Evaluator:
     def __init__(self, index: Sequence[str], most: int) -> None:
         self.index, self.most = index, most
 
-    def _of(self, recipe: Any) -> Tensor:
-        kind, *args = recipe
-        if kind not in KINDS:
-            raise ValueError("a recipe of an unknown kind")
-        return cast("Tensor", getattr(self, kind)(*args))
+    def _of(self, recipe: Recipe) -> Tensor:
+        return cast("Tensor", getattr(self, recipe.kind)(recipe))
 
-    def _optional(self, recipe: Any, default: float) -> Tensor:
+    def _optional(self, recipe: Recipe | None, default: float) -> Tensor:
         return torch.tensor(default, dtype=torch.float64) if recipe is None else self._of(recipe)
 
-    def numbers(self, at: int) -> Tensor:
-        """The list at that place."""
+    def numbers(self, at: Any) -> Tensor:
+        """The list at that place: what a recipe read from a manifest has for channel numbers."""
         return torch.tensor(numbers(self.index[at], self.most), dtype=torch.int64)
 
-    def take(self, recipe: Any, index: Sequence[int | None]) -> Tensor:
+    def take(self, recipe: Take) -> Tensor:
         """Rows and columns."""
-        value = self._of(recipe)
+        return self._taken(self._of(recipe.of), recipe.index)
+
+    def _taken(self, value: Tensor, index: Sequence[Any]) -> Tensor:
         if len(index) != value.ndim:
             raise ValueError(f"{len(index)} indices for {value.ndim} axes")
         for axis, at in enumerate(index):
@@ -53,47 +50,38 @@ class Evaluator:
                 value = value.index_select(axis, listed)
         return value
 
-    def groups(self, recipe: Any, first: Sequence[int], second: Sequence[int]) -> Tensor:
+    def groups(self, recipe: Groups) -> Tensor:
         """Blocks of a grouped kernel."""
-        value = self._of(recipe)
-        pairs = zip(first, second, strict=True)
-        blocks = [self.take(recipe, [a, b, *[None] * (value.ndim - 2)]) for a, b in pairs]
+        value = self._of(recipe.of)
+        pairs = zip(recipe.first, recipe.second, strict=True)
+        blocks = [self._taken(value, [a, b, *[None] * (value.ndim - 2)]) for a, b in pairs]
         if sum(block.numel() for block in blocks) > self.most:
             raise ValueError("more blocks than any tensor has")
         return torch.cat(blocks)
 
-    def scale(self, kernel: Any, axis: int, groups: int, gamma: Any, var: Any, eps: Any) -> Tensor:
+    def scale(self, recipe: Scale) -> Tensor:
         """A kernel with the batch norm's factor in it."""
-        weight = self._of(kernel)
-        factor = self._factor(gamma, var, eps)
+        weight, groups = self._of(recipe.kernel), recipe.groups
+        factor = self._factor(recipe)
         if groups > 1:  # a transposed kernel [in, out / groups, ...]
             rows = factor.reshape(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1)
             return weight * rows.reshape(*weight.shape[:2], *[1] * (weight.ndim - 2))
-        return weight * factor.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
+        return weight * factor.reshape([-1 if a == recipe.axis else 1 for a in range(weight.ndim)])
 
-    def shift(self, bias: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float) -> Tensor:
+    def shift(self, recipe: Shift) -> Tensor:
         """The bias that a convolution and its batch norm have together."""
-        factor = self._factor(gamma, var, eps)
-        centred = self._optional(bias, 0.0) - self._of(mean)
-        return centred * factor + self._optional(beta, 0.0)
+        centred = self._optional(recipe.bias, 0.0) - self._of(recipe.mean)
+        return centred * self._factor(recipe) + self._optional(recipe.beta, 0.0)
 
-    def _factor(self, gamma: Any, var: Any, eps: float) -> Tensor:
-        if eps not in self.eps:
+    def _factor(self, recipe: Scale | Shift) -> Tensor:
+        if recipe.eps not in self.eps:
             raise ValueError("no batch norm of the network has this epsilon")
-        return self._optional(gamma, 1.0) / torch.sqrt(self._of(var) + eps)
+        return self._optional(recipe.gamma, 1.0) / torch.sqrt(self._of(recipe.var) + recipe.eps)
 
-    def select(self, recipe: Any, axis: int, number: int) -> Tensor:
+    def select(self, recipe: Select) -> Tensor:
         """One entry of an axis."""
-        return self._of(recipe).select(axis, number)
+        return self._of(recipe.of).select(recipe.axis, recipe.number)
 
-    def transposed(self, recipe: Any) -> Tensor:
+    def transposed(self, recipe: Transposed) -> Tensor:
         """A matrix, transposed."""
-        return self._of(recipe).t()
-
-
-def within(recipe: Any) -> Iterator[Any]:
-    """The recipe and those that it is made of."""
-    yield recipe
-    for part in recipe[1:]:
-        if isinstance(part, list) and part and part[0] in KINDS:
-            yield from within(part)
+        return self._of(recipe.of).t()

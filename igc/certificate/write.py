@@ -30,12 +30,11 @@ from igc.certificate.manifest import (
 )
 from igc.emit.torch.static import StaticNetwork, runnable
 from igc.program import Program
-from igc.program.recipe import Recipe
+from igc.program.recipe import Recipe, Stored, Transposed
 from igc.version import __version__
 
 TOOLS = ("torch", "numpy", "onnx", "onnxruntime", "onnxsim")
 MOST_NUMBERS = 1 << 16  # floating ones that a tensor of the graph's own, such as a scalar, may hold
-INDEXED = {"take": (2,), "groups": (2, 3), "known": (3,)}  # where channel numbers stand
 
 
 def certify(
@@ -87,53 +86,24 @@ class _Table:
     def __call__(self, numbers: Any) -> int:
         return self.places.setdefault(ranges(numbers), len(self.places))
 
-    def recipe(self, recipe: Any) -> Any:
-        """A recipe as JSON can hold it, its channel numbers as places in the table."""
-        if not isinstance(recipe, tuple):
-            return recipe
-        kind, *args = recipe
-        if kind == "slope":
-            parts = [
-                [
-                    self(at),
-                    self(channels),
-                    list(sources),
-                    source,
-                    self(picks),
-                    [[name, self(places), self(own)] for name, places, own in equal],
-                ]
-                for at, channels, sources, source, picks, equal in args[3]
-            ]
-            return [kind, *args[:3], parts]  # fmt: skip
-        listed = INDEXED.get(kind, ())
-        return [kind, *(self._index(a) if i in listed else self.recipe(a)
-                        for i, a in enumerate(args, start=1))]  # fmt: skip
-
-    def _index(self, value: Any) -> Any:
-        if value is None:
-            return None
-        if value and not isinstance(value[0], int):
-            return [self._index(v) for v in value]
-        return self(value)
-
 
 def _tensors(model: onnx.ModelProto, program: Program, table: _Table) -> dict[str, Any]:
     made: dict[tuple[Any, ...], list[Recipe]] = {}
     for name, value in program.constants.items():
         origin = program.origins.get(name)
-        recipe = ("tensor", name) if origin is None else origin.recipe
+        recipe = Stored(name) if origin is None else origin.recipe
         if recipe is not None:
             made.setdefault(_key(value), []).append(recipe)
     found = {}
     for proto in model.graph.initializer:
         value = tensor_of(proto)
-        recipes = made.get(_key(value), [])
+        sources = made.get(_key(value), [])
         if value.ndim == 2:
             turned = made.get(_key(value.t()), []) if value.shape[0] != 1 != value.shape[1] else []
-            recipes = recipes + [("transposed", r) for r in turned]
+            sources = sources + [Transposed(r) for r in turned]
         entry: dict[str, Any] = {"sha256": digest(value)}
-        if recipes:
-            entry["from"] = [table.recipe(r) for r in recipes]
+        if sources:
+            entry["from"] = [recipe.to_data(table) for recipe in sources]
         elif value.dtype.is_floating_point and value.numel() > MOST_NUMBERS:
             entry["from"] = []  # an auditor has to refuse it
         else:

@@ -7,7 +7,7 @@ Computed in float64 and rounded once, when the static network is emitted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -15,12 +15,12 @@ from torch import Tensor, fx
 
 from igc.ops import Facts, relation
 from igc.ops.relations import Mixing
-from igc.passes.constants import ConstantPool
-from igc.passes.rebuild import Builder
+from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Origin, Program
-from igc.program.nodes import args_of, copy_node, mapped
-from igc.program.recipe import Recipe, over, required
+from igc.program.nodes import args_of, mapped
+from igc.program.rebuild import Env
+from igc.program.recipe import Recipe, Scale, Shift, over, required
 
 aten = torch.ops.aten
 
@@ -66,27 +66,20 @@ def _producer(node: fx.Node, facts: Facts, record: Record) -> fx.Node | None:
 class _Folder:
     def __init__(self, program: Program, facts: Facts) -> None:
         self.program, self.facts = program, facts
-        self.pool = ConstantPool(program)
-        self.build = Builder(self.pool)
+        self.build = Builder(program)
+        self.pool = self.build.pool
 
     def run(self, folds: dict[fx.Node, fx.Node]) -> Program:
-        env: dict[fx.Node, Any] = {}
         norms = {norm: producer for producer, norm in folds.items()}
-        for node in self.program.graph.nodes:
-            if node in norms:
-                env[node] = env[norms[node]]
-            elif node in folds:
-                env[node] = self.fold(node, folds[node], env)
-            elif node.op == "get_attr":
-                env[node] = self.build.attr(str(node.target), node.meta)
-            else:
-                env[node] = copy_node(self.build.graph, node, env.__getitem__)
-        self.build.graph.eliminate_dead_code(
-            is_impure_node=lambda n: n.op in ("placeholder", "output")
-        )
-        return self.program.with_graph(self.build.graph, self.pool.values, self.pool.origins)
 
-    def fold(self, node: fx.Node, norm: fx.Node, env: dict[fx.Node, Any]) -> fx.Node:
+        def make(node: fx.Node, env: Env) -> fx.Node | None:
+            if node in norms:
+                return cast("fx.Node", env[norms[node]])
+            return self.fold(node, folds[node], env) if node in folds else None
+
+        return self.build.rebuild(make)
+
+    def fold(self, node: fx.Node, norm: fx.Node, env: Env) -> fx.Node:
         rel = relation(node, self.facts)
         assert isinstance(rel, Mixing)
         scale, shift = self.affine(norm)
@@ -100,8 +93,8 @@ class _Folder:
         gamma, beta, mean, var = (self.recipe(a) for a in norm.args[1:5])
         eps = float(cast("float", norm.args[7]))
         groups = rel.groups if rel.transposed else 1
-        kernel = over("scale", self.recipe(rel.weight.node), rel.w_out, groups, gamma, var, eps)
-        shifted = over("shift", self.recipe(rel.bias), gamma, beta, mean, var, eps)
+        kernel = over(Scale, self.recipe(rel.weight.node), rel.w_out, groups, gamma, var, eps)
+        shifted = over(Shift, self.recipe(rel.bias), gamma, beta, mean, var, eps)
         bias_name = (
             weight_name.rpartition(".")[0] + ".bias" if rel.bias is None else str(rel.bias.target)
         )
@@ -133,7 +126,7 @@ class _Folder:
 
     def add(self, name: str, value: Tensor, own: torch.dtype, origin: Origin) -> str:
         """A new constant, in float64 for now, that counts as the type of its layer."""
-        return self.pool.add(name, value, replace(origin, counts_as=own))
+        return self.pool.add(name, value, origin, own)
 
     def recipe(self, node: Any) -> Any:
         """The recipe of an operand; None where there is no operand."""

@@ -13,6 +13,7 @@ from igc.passes.record import Record
 from igc.program import Program
 from igc.program.digest import raw_bytes
 from igc.program.nodes import copy_node
+from igc.program.rebuild import Env, rebuild
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,25 @@ class MergeDuplicates:
 
     def __call__(self, program: Program, record: Record) -> Program:
         """The program without repeats; the same object where there were none."""
-        graph = fx.Graph()
-        env: dict[fx.Node, fx.Node] = {}
         seen: dict[Any, fx.Node] = {}
         merged = False
-        for node in program.graph.nodes:
+
+        def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node:
+            nonlocal merged
             key = _key(node, env, program)
-            if key is not None and key in seen:
-                env[node] = seen[key]
+            if key in seen:
                 merged = True
-                continue
-            env[node] = copy_node(graph, node, env.__getitem__)
+                return seen[key]
+            new = copy_node(graph, node, env.__getitem__)
             if key is not None:
-                seen[key] = env[node]
-        return program.with_graph(graph, program.constants) if merged else program
+                seen[key] = new
+            return new
+
+        result = rebuild(program, make)
+        return result if merged else program
 
 
-def _key(node: fx.Node, env: dict[fx.Node, fx.Node], program: Program) -> Any:
+def _key(node: fx.Node, env: Env, program: Program) -> Any:
     if node.op == "get_attr":
         name = str(node.target)
         value, origin = program.constants[name], program.origins.get(name)
@@ -73,18 +76,5 @@ class RemoveDeadNodes:
 
     def __call__(self, program: Program, record: Record) -> Program:
         """The program without dead nodes; the same object where there were none."""
-        reached: set[fx.Node] = set()
-        stack = list(program.output_nodes)
-        while stack:
-            node = stack.pop()
-            if node not in reached:
-                reached.add(node)
-                stack.extend(node.all_input_nodes)
-        if all(n in reached or n.op in ("placeholder", "output") for n in program.graph.nodes):
-            return program
-        graph = fx.Graph()
-        env: dict[fx.Node, fx.Node] = {}
-        for node in program.graph.nodes:
-            if node in reached or node.op in ("placeholder", "output"):
-                env[node] = copy_node(graph, node, env.__getitem__)
-        return program.with_graph(graph, program.constants)
+        result = rebuild(program, lambda graph, node, env: None)
+        return program if len(result.graph.nodes) == len(program.graph.nodes) else result

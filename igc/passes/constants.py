@@ -11,7 +11,7 @@ from torch import Tensor
 
 from igc.analysis.groups import GroupPlan
 from igc.program import Origin, Program
-from igc.program.recipe import Recipe, over, required, take
+from igc.program.recipe import Groups, Recipe, Select, Stored, over, required, take
 
 Numbers = NDArray[np.int64]
 
@@ -23,6 +23,7 @@ class ConstantPool:
         """Start with every constant of `program`; what the new graph does not name is dropped."""
         self.values: dict[str, Tensor] = dict(program.constants)
         self.origins: dict[str, Origin] = dict(program.origins)
+        self.kinds: dict[str, torch.dtype] = dict(program.kinds)
         self._made: dict[tuple[str, tuple[bytes | None, ...]], str] = {}
 
     def origin(self, name: str) -> Origin:
@@ -32,7 +33,11 @@ class ConstantPool:
     def recipe(self, name: str) -> Recipe | None:
         """How a constant is made; one without an origin is a tensor of the checkpoint."""
         origin = self.origins.get(name)
-        return ("tensor", name) if origin is None else origin.recipe
+        return Stored(name) if origin is None else origin.recipe
+
+    def kind(self, name: str) -> torch.dtype:
+        """The type that a constant counts as (`Program.kind`)."""
+        return self.kinds.get(name) or self.values[name].dtype
 
     def sources(self, name: str) -> tuple[str, ...]:
         """The checkpoint tensors that a constant was computed from."""
@@ -53,7 +58,7 @@ class ConstantPool:
             for axis, pick in enumerate(picks):
                 if pick is not None:
                     value = value.index_select(axis, torch.from_numpy(pick))
-            self._made[key] = self.add(name, value.contiguous(), self._compose(name, picks))
+            self._made[key] = self.like(name, value.contiguous(), self._compose(name, picks))
         return self._made[key]
 
     def _compose(self, name: str, picks: Sequence[Numbers | None]) -> Origin:
@@ -62,9 +67,7 @@ class ConstantPool:
         recipe = take(self.recipe(name), index)
         if before.transform:
             transform = before.transform + ", slice"
-            return Origin(
-                before.source, index, transform, self.sources(name), recipe, before.counts_as
-            )
+            return Origin(before.source, index, transform, self.sources(name), recipe)
         old = before.index or (None,) * len(picks)
         new = tuple(
             o if p is None else p if o is None else tuple(o[i] for i in p)
@@ -76,8 +79,8 @@ class ConstantPool:
         """The origin of `name` at one index of one axis."""
         before = self.origin(name)
         transform = f"{before.transform}, select {index} of axis {axis}".lstrip(", ")
-        recipe = over("select", required(self.recipe(name)), axis, index)
-        return Origin(before.source, (), transform, self.sources(name), recipe, before.counts_as)
+        recipe = over(Select, required(self.recipe(name)), axis, index)
+        return Origin(before.source, (), transform, self.sources(name), recipe)
 
     def group_origin(
         self, name: str, plan: GroupPlan, blocks: Sequence[tuple[Tensor, Tensor]]
@@ -91,18 +94,27 @@ class ConstantPool:
         first, second = (
             tuple(tuple(b.tolist()) for b in axis) for axis in zip(*blocks, strict=True)
         )
-        recipe = over("groups", required(self.recipe(name)), first, second)
+        recipe = over(Groups, required(self.recipe(name)), first, second)
         before = self.origin(name)
         return Origin(
             before.source,
             () if before.index else (rows, columns),
             "slice groups",
             recipe=recipe,
-            counts_as=before.counts_as,
         )
 
-    def add(self, name: str, value: Tensor, origin: Origin | None = None) -> str:
-        """A new constant under `name` or, where that is taken, `name` with a number."""
+    def like(self, name: str, value: Tensor, origin: Origin) -> str:
+        """A new constant of the kind of `name`, and under its name with a number."""
+        return self.add(name, value, origin, self.kinds.get(name))
+
+    def add(
+        self, name: str, value: Tensor, origin: Origin | None = None,
+        kind: torch.dtype | None = None,
+    ) -> str:  # fmt: skip
+        """A new constant under `name` or, where that is taken, `name` with a number.
+
+        `kind` is the type that it counts as, where that is not the one it is stored in.
+        """
         base, number = name.partition("~")[0], 0
         fresh = base
         while fresh in self.values:
@@ -110,4 +122,6 @@ class ConstantPool:
             fresh = f"{base}~{number}"
         self.values[fresh] = value
         self.origins[fresh] = origin or Origin("", (), "computed")
+        if kind is not None and kind != value.dtype:
+            self.kinds[fresh] = kind
         return fresh

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, fx
 
 from igc.errors import Refused, first_line
+from igc.passes.builder import Builder
 from igc.passes.constants import ConstantPool
-from igc.passes.rebuild import Builder
 from igc.passes.record import Record
 from igc.program import Origin, Program
 from igc.program.decisions import decided
 from igc.program.dtypes import cast_to, retyped
-from igc.program.nodes import copy_node, layer_of, mapped
+from igc.program.nodes import layer_of, mapped
+from igc.program.rebuild import Env
+from igc.program.recipe import Computed
 from igc.program.shapes import Value, shapes
 
 LARGEST_GROWTH = 1 << 20  # elements that folding may add: an expanded constant is not folded
@@ -45,28 +47,26 @@ class FoldConstants:
         source = program
         program = decided(program)
         facts = shapes(program)
-        pool = ConstantPool(program)
-        build = Builder(pool)
-        env: dict[fx.Node, Any] = {}
+        build = Builder(program)
+        pool = build.pool
         hard = {name for name in program.constants if name not in source.constants}
         for name in hard:  # "settled.<node>"
-            pool.origins[name] = Origin(name, recipe=("node", name.partition(".")[2]))
+            pool.origins[name] = Origin(name, recipe=Computed(name.partition(".")[2]))
         folded = False
-        for node in program.graph.nodes:
-            if node.op == "get_attr":
-                env[node] = build.attr(str(node.target), node.meta)
-            elif (value := _evaluate(node, env, pool, facts)) is not None:
-                name, is_hard = _store(node, *value, env, pool, hard)
-                if is_hard:
-                    hard.add(name)
-                env[node] = build.attr(name, node.meta)
-                folded = True
-            else:
-                env[node] = copy_node(build.graph, node, env.__getitem__)
-        if not folded and program is source:
-            return source
-        build.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-        return program.with_graph(build.graph, pool.values, pool.origins)
+
+        def make(node: fx.Node, env: Env) -> fx.Node | None:
+            nonlocal folded
+            value = _evaluate(node, env, pool, facts)
+            if value is None:
+                return None
+            name, is_hard = _store(node, *value, env, pool, hard)
+            if is_hard:
+                hard.add(name)
+            folded = True
+            return build.attr(name, node.meta)
+
+        result = build.rebuild(make)
+        return result if folded or program is not source else source
 
 
 def _evaluate(
@@ -110,8 +110,7 @@ def _evaluate(
 
 def _bytes(constant: fx.Node, pool: ConstantPool) -> int:
     name = str(constant.target)
-    value, counts_as = pool.values[name], pool.origin(name).counts_as
-    return value.numel() * (counts_as or value.dtype).itemsize
+    return pool.values[name].numel() * pool.kind(name).itemsize
 
 
 def _store(
@@ -129,13 +128,13 @@ def _store(
     base = max(parts, key=lambda p: pool.values[p].numel(), default="constant")
     for part in parts:  # a mask of ones changes nothing
         old = pool.values[part]
-        same = (old.dtype, pool.origin(part).counts_as) == (value.dtype, counts_as)
+        same = (old.dtype, pool.kinds.get(part)) == (value.dtype, counts_as)
         if same and old.shape == value.shape and torch.equal(old, value):
             return part, is_hard
     sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
-    recipe = ("node", node.name)
-    origin = Origin(base.partition("~")[0], (), f"fold {node.target}", sources, recipe, counts_as)
-    return pool.add(base, value, origin), is_hard
+    recipe = Computed(node.name)
+    origin = Origin(base.partition("~")[0], (), f"fold {node.target}", sources, recipe)
+    return pool.add(base, value, origin, counts_as), is_hard
 
 
 def snap(value: Tensor) -> Tensor:

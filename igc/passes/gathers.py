@@ -8,16 +8,15 @@ twice. Convolutional features are not touched.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import fx
 
-from igc.passes.constants import ConstantPool
-from igc.passes.rebuild import Builder
+from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Program
-from igc.program.nodes import args_of, copy_node
+from igc.program.nodes import args_of
+from igc.program.rebuild import Env
 from igc.program.shapes import shapes
 
 aten = torch.ops.aten
@@ -43,18 +42,17 @@ class MoveGathersFirst:
 
 
 def _move(program: Program, last: dict[fx.Node, int]) -> Program:
-    pool = ConstantPool(program)
-    build = Builder(pool)
-    env: dict[fx.Node, Any] = {}
-    for node in program.graph.nodes:
-        if node in last:
-            x, _, index = args_of(node)
-            rank = last[node]
-            rows = build.call(node.meta, aten.permute.default, env[x], [rank - 1, *range(rank - 1)])
-            taken = build.call(node.meta, aten.index_select.default, rows, 0, env[index])
-            env[node] = build.call(node.meta, aten.permute.default, taken, [*range(1, rank), 0])
-            for moved in (rows, taken):  # only the last holds what the gather held
-                moved.meta = {k: v for k, v in moved.meta.items() if k not in ("source", "kept")}
-        else:
-            env[node] = copy_node(build.graph, node, env.__getitem__)
-    return program.with_graph(build.graph, pool.values, pool.origins)
+    build = Builder(program)
+
+    def make(node: fx.Node, env: Env) -> fx.Node | None:
+        if node not in last:
+            return None
+        x, _, index = args_of(node)
+        rank = last[node]
+        rows = build.call(node.meta, aten.permute.default, env[x], [rank - 1, *range(rank - 1)])
+        taken = build.call(node.meta, aten.index_select.default, rows, 0, env[index])
+        for moved in (rows, taken):  # only the last holds what the gather held
+            moved.meta = {k: v for k, v in moved.meta.items() if k not in ("source", "kept")}
+        return build.call(node.meta, aten.permute.default, taken, [*range(1, rank), 0])
+
+    return build.rebuild(make)

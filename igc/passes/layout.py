@@ -10,16 +10,15 @@ is the simplest.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import fx
 
-from igc.passes.constants import ConstantPool
-from igc.passes.rebuild import Builder
+from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Program
-from igc.program.nodes import copy_node
+from igc.program.rebuild import Env
 from igc.program.shapes import Value, shapes
 
 aten = torch.ops.aten
@@ -83,28 +82,21 @@ def _sites(program: Program) -> list[_Site]:
 
 def _join(program: Program, sites: list[_Site]) -> Program:
     facts = shapes(program)
-    pool = ConstantPool(program)
-    build = Builder(pool)
-    env: dict[fx.Node, Any] = {}
+    build = Builder(program)
     site_of = {g: s for s in sites for g in s.gathers}
     replaced = {cast("fx.Node", g.args[0]) for g in site_of}
     joined: dict[int, fx.Node] = {}
-    for node in _ordered(program, sites):
-        if node in replaced:
-            continue
-        if node in site_of:
-            site = site_of[node]
-            if id(site) not in joined:
-                parts = [env[s] for s in site.sources]
-                joined[id(site)] = build.call(node.meta, aten.cat.default, parts, site.axis)
-            env[node] = _gather(node, site, joined[id(site)], facts, build)
-        elif node.op == "get_attr":
-            env[node] = build.attr(str(node.target), node.meta)
-        else:
-            env[node] = copy_node(build.graph, node, env.__getitem__)
-    build.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-    build.graph.lint()
-    return program.with_graph(build.graph, pool.values, pool.origins)
+
+    def make(node: fx.Node, env: Env) -> fx.Node | None:
+        site = site_of.get(node)
+        if site is None:
+            return None
+        if id(site) not in joined:
+            parts = [env[s] for s in site.sources]
+            joined[id(site)] = build.call(node.meta, aten.cat.default, parts, site.axis)
+        return _gather(node, site, joined[id(site)], facts, build)
+
+    return build.rebuild(make, [n for n in _ordered(program, sites) if n not in replaced])
 
 
 def _ordered(program: Program, sites: list[_Site]) -> list[fx.Node]:

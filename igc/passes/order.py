@@ -16,7 +16,7 @@ from torch import fx
 from igc.analysis.lifetimes import Lifetimes
 from igc.passes.record import Record
 from igc.program import Program
-from igc.program.nodes import copy_node
+from igc.program.rebuild import rebuild
 from igc.program.shapes import shapes, single
 
 Order = list[fx.Node]
@@ -36,11 +36,7 @@ class OrderForMemory:
         best = min(tried, key=lifetimes.peak)  # the first of equals: the one given
         if best is given:
             return program
-        graph = fx.Graph()
-        env: dict[fx.Node, fx.Node] = {}
-        for node in best:
-            env[node] = copy_node(graph, node, env.__getitem__)
-        return program.with_graph(graph, program.constants)
+        return rebuild(program, lambda graph, node, env: None, order=best)
 
 
 def depth_first(program: Program, lifetimes: Lifetimes) -> Order:

@@ -19,12 +19,12 @@ from torch import fx
 from igc.analysis.groups import GroupPlan
 from igc.analysis.liveness import Liveness
 from igc.ops.relations import Mixing
-from igc.passes.constants import ConstantPool
-from igc.passes.rebuild import Builder
+from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.passes.slicing.slice_channels import analysed
 from igc.program import Program
 from igc.program.nodes import mapped
+from igc.program.rebuild import Env
 
 aten = torch.ops.aten
 Numbers = NDArray[np.int64]
@@ -42,18 +42,13 @@ class SplitGroups:
         uneven = {node: plan for node, plan in live.groups.items() if plan.extra}
         if not uneven:
             return program
-        build = Builder(ConstantPool(program))
-        env: dict[fx.Node, Any] = {}
-        for node in program.graph.nodes:
+        build = Builder(program)
+
+        def make(node: fx.Node, env: Env) -> fx.Node | None:
             plan = uneven.get(node)
-            if node.op == "get_attr":
-                env[node] = build.attr(str(node.target), node.meta)
-            elif plan is not None:
-                env[node] = _split(build, env, node, plan, live)
-            else:
-                env[node] = build.graph.node_copy(node, env.__getitem__)
-        build.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-        return program.with_graph(build.graph, build.pool.values, build.pool.origins)
+            return None if plan is None else _split(build, env, node, plan, live)
+
+        return build.rebuild(make)
 
 
 def _split(

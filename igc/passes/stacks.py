@@ -15,11 +15,10 @@ import torch
 from torch import fx
 
 from igc.ops.facts import argument
-from igc.passes.constants import ConstantPool
-from igc.passes.rebuild import Builder
+from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Program
-from igc.program.nodes import copy_node
+from igc.program.rebuild import Env
 from igc.program.shapes import Value, shapes
 
 aten = torch.ops.aten
@@ -87,20 +86,16 @@ def _stacked(node: fx.Node, program: Program, facts: dict[fx.Node, Value]) -> _S
 def _spell(
     program: Program, found: dict[fx.Node, _Stacked], facts: dict[fx.Node, Value]
 ) -> Program:
-    pool = ConstantPool(program)
-    build = Builder(pool)
-    env: dict[fx.Node, Any] = {}
-    for node in program.graph.nodes:
-        if node.op == "get_attr":
-            env[node] = build.attr(str(node.target), node.meta)
-        elif node in found:
-            axis = int(cast("list[int]", argument(node, 1, "dim"))[0])
-            axis %= len(facts[cast("fx.Node", node.args[0])].dims)
-            env[node] = _sum(node, found[node], axis, env, build)
-        else:
-            env[node] = copy_node(build.graph, node, env.__getitem__)
-    build.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-    return program.with_graph(build.graph, pool.values, pool.origins)
+    build = Builder(program)
+
+    def make(node: fx.Node, env: Env) -> fx.Node | None:
+        if node not in found:
+            return None
+        axis = int(cast("list[int]", argument(node, 1, "dim"))[0])
+        axis %= len(facts[cast("fx.Node", node.args[0])].dims)
+        return _sum(node, found[node], axis, env, build)
+
+    return build.rebuild(make)
 
 
 def _sum(
@@ -111,7 +106,7 @@ def _sum(
         term = env[part]
         if stacked.weight is not None:
             weight = build.pool.values[stacked.weight].select(axis, i).contiguous()
-            name = build.pool.add(
+            name = build.pool.like(
                 stacked.weight, weight, build.pool.selected(stacked.weight, axis, i)
             )
             term = build.call(node.meta, aten.mul.Tensor, term, build.attr(name, node.meta))

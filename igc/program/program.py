@@ -4,7 +4,7 @@ Nodes are `placeholder` (one per input tensor), `get_attr` (a constant, by its n
 `Program.constants`), `call_function` (an ATen `OpOverload`, `aten.sym_size.int`, or `operator.*` on
 sizes) and `output`. `node.meta["layer"]` names the user's module that the node came from.
 
-The graph is never changed in place: a pass builds a new one (`Program.rebuild`).
+The graph is never changed in place: a pass builds a new one (`igc.program.rebuild`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Program:
     flattened outputs in order; `out_spec` is the pytree they are returned in. `gates` names, where
     the network is known to be gated by `igc.nn`, the constants that hold the gates:
     `gates[layer][task]` and `mixes[layer]`.
-    `origins` tells for each constant from which checkpoint tensor it was sliced (see `Origin`).
+    `origins` tells for each constant from which checkpoint tensor it was sliced (see `Origin`),
+    `kinds` as which type it counts where it is stored in a wider one (see `kind`).
     """
 
     graph: fx.Graph
@@ -55,6 +56,7 @@ class Program:
     gates: dict[str, dict[str, str]] = field(default_factory=dict)
     mixes: dict[str, str] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
+    kinds: dict[str, torch.dtype] = field(default_factory=dict)
     note: dict[str, Any] = field(default_factory=dict)
 
     def with_graph(
@@ -62,15 +64,18 @@ class Program:
         graph: fx.Graph,
         constants: dict[str, Tensor],
         origins: dict[str, Origin] | None = None,
+        kinds: dict[str, torch.dtype] | None = None,
     ) -> Program:
         """The same program around another graph; only the constants it names are kept."""
         used = {str(n.target) for n in graph.nodes if n.op == "get_attr"}
         known = self.origins if origins is None else origins
+        counted = self.kinds if kinds is None else kinds
         return replace(
             self,
             graph=graph,
             constants={k: v for k, v in constants.items() if k in used},
             origins={k: v for k, v in known.items() if k in used},
+            kinds={k: v for k, v in counted.items() if k in used},
         )
 
     def constant(self, name: str) -> Tensor:
@@ -84,9 +89,7 @@ class Program:
         once: in `constant`, or when the static network is emitted. Others have the type that they
         are stored in. Either may not be the program's: tables in float32 in a bfloat16 network.
         """
-        origin = self.origins.get(name)
-        known = None if origin is None else origin.counts_as
-        return self.constants[name].dtype if known is None else known
+        return self.kinds.get(name) or self.constants[name].dtype
 
     @property
     def placeholders(self) -> list[fx.Node]:
@@ -107,8 +110,7 @@ class Origin:
     `index` holds one index tuple per axis, `None` for "all of this axis"; `transform` is empty for
     moved rows and names the computation otherwise (for example "fold batch norm"). `recipe` is the
     computation itself (`igc.program.recipe`), None for what is made of nothing in the checkpoint.
-    `counts_as` is the type that the network computes with where the constant is stored in a wider
-    one (`Program.kind`). Both are known while compiling alone and are not saved.
+    It is known while compiling alone and is not saved.
     """
 
     source: str
@@ -116,4 +118,3 @@ class Origin:
     transform: str = ""
     parts: tuple[str, ...] = ()
     recipe: Recipe | None = field(default=None, compare=False, repr=False)
-    counts_as: torch.dtype | None = None

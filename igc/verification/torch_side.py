@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from igc.compiler import Compilation
 from igc.errors import BadInput, IgcError, Refused, one_line
 from igc.onnx_files.approximations import Approximated
 from igc.program import Program
+from igc.program.compilation import Compilation
 from igc.program.decisions import decided, settled
 from igc.program.devices import beside
 from igc.program.digest import digest
@@ -53,12 +53,8 @@ class TorchSide:
     def rounded(self) -> bool:
         """Whether constants that igc computed are stored in no more than the own precision."""
         program = self.program
-        origins = program.origins.values()
-        return (
-            program.dtype != torch.float64
-            and any(o.transform for o in origins)
-            and not any(o.counts_as for o in origins)
-        )
+        computed = any(origin.transform for origin in program.origins.values())
+        return program.dtype != torch.float64 and computed and not program.kinds
 
     @property
     def names(self) -> tuple[str, ...]:

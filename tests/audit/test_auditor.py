@@ -29,9 +29,9 @@ FILES = sorted(Path(igc.audit.__file__).parent.glob("*.py"))
 FORBIDDEN = ("igc.passes", "igc.compiler", "igc.emit", "igc.ops", "igc.analysis")
 
 
-def test_it_has_less_than_1200_lines() -> None:
+def test_it_has_less_than_1300_lines() -> None:
     """All of it: the auditor, and the arguments that it rests on."""
-    assert 0 < sum(len(f.read_text().splitlines()) for f in FILES) < 1200
+    assert 0 < sum(len(f.read_text().splitlines()) for f in FILES) < 1300
 
 
 def test_it_imports_nothing_of_the_compiler() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import igc
 from igc.capture import capture
-from igc.compiler import Compilation, compilation
+from igc.compiler import compilation
+from igc.program.compilation import Compilation
 
 MASK = torch.tensor([1.0, 0, 1, 1, 0, 1]).view(6, 1, 1)
 

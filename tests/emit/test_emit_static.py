@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from igc.capture import capture
 from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
-from igc.program import Origin, Program
+from igc.program import Program
 from igc.program.execute import execute
 
 ORDINARY = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.LayerNorm)
@@ -113,10 +113,8 @@ def test_casts_follow_the_networks_type() -> None:
 def test_high_precision_constants_are_cast() -> None:
     _, program, x = branches()
     folded = {k: v.double() if v.is_floating_point() else v for k, v in program.constants.items()}
-    origins = {
-        k: Origin(k, counts_as=torch.float32) for k, v in folded.items() if v.is_floating_point()
-    }
-    static = emit(replace(program, constants=folded, origins=origins))
+    kinds = {k: torch.float32 for k, v in folded.items() if v.is_floating_point()}
+    static = emit(replace(program, constants=folded, kinds=kinds))
     assert {p.dtype for p in static.parameters()} == {torch.float32}
     assert torch.equal(static(x)["seg"], emit(program)(x)["seg"])
 

@@ -13,7 +13,7 @@ from igc.analysis.cost import cost, single
 from igc.analysis.demand import Route, demand
 from igc.capture import capture
 from igc.compiler import compile_program
-from igc.program import InputSpec, Origin, Program
+from igc.program import InputSpec, Program
 from igc.verification import verify
 
 CHANNEL = 27 * AREA  # MACs of one output channel of a branch
@@ -84,7 +84,7 @@ def test_constants_count_once_and_in_the_program_s_precision() -> None:
         out_spec=torch.utils._pytree.tree_structure(0),
         sizes={"n": 2},
         dtype=torch.float32,
-        origins={"w": Origin("w", counts_as=torch.float32)},
+        kinds={"w": torch.float32},
     )
     found = cost(program)
     assert (found.macs, found.params, found.bytes) == (18, 9, 36)

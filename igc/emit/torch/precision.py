@@ -33,8 +33,7 @@ def retype(program: Program, dtype: torch.dtype, of: torch.dtype | None = None) 
         name: cast_to(value, dtype if program.kind(name) == old else program.kind(name))
         for name, value in program.constants.items()
     }
-    origins = {name: replace(origin, counts_as=None) for name, origin in program.origins.items()}
-    program = replace(program, constants=constants, origins=origins)
+    program = replace(program, constants=constants, kinds={})
     if dtype == old:
         return program
     graph = fx.Graph()

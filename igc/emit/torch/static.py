@@ -19,7 +19,7 @@ from igc.emit.torch.gathers import gathered
 from igc.emit.torch.plan import Plan, plan
 from igc.emit.torch.precision import names_type, retype, unrounded, with_casts
 from igc.errors import BadInput
-from igc.program import Origin, Program
+from igc.program import Program
 from igc.program.devices import on_cpu
 from igc.program.digest import Source, storage_key
 from igc.program.dtypes import cast_to
@@ -97,12 +97,10 @@ class StaticNetwork(nn.Module):
             for name, value in self.unrounded.items()
             if torch.equal(cast_to(value, program.dtype), program.constants[name])
         }
-        known = {name: program.origins.get(name, Origin(name)) for name in wide}
         return replace(
             program,
             constants={**program.constants, **wide},
-            origins=program.origins
-            | {k: replace(o, counts_as=program.dtype) for k, o in known.items()},
+            kinds=program.kinds | dict.fromkeys(wide, program.dtype),
         )
 
     def gathered_layers(self) -> list[nn.Module]:

@@ -16,7 +16,7 @@ from torch import fx
 
 from igc.analysis.form import Form, Piece
 from igc.analysis.reads import Masks
-from igc.program.recipe import Recipe
+from igc.program.recipe import Known, Part, Recipe, Slope, Twin
 
 if TYPE_CHECKING:
     from igc.passes.slicing.walk import Slicer
@@ -68,7 +68,7 @@ class _Maker:
                 self.form.shift[constant], return_index=True, return_inverse=True
             )
             numbers = self._first(self.node, self.channels[constant][first].tolist())
-            recipe = ("known", first_name(self.node), self.axis, numbers)
+            recipe = Known(first_name(self.node), self.axis, numbers)
             filled = fill(self.slicer, self.node, self.axis, self.masks, values, recipe)
             self._add(parts, part, at, constant, filled, inverse, len(values))
         return self.slicer.build.gather(self.meta, self.axis, parts, part, at)
@@ -155,24 +155,23 @@ class _Maker:
                 same = () if piece is None else self._same(piece, picks)
                 if piece is not None:
                     picks = self._first(piece.source, picks)
-                parts.append(
-                    (tuple(at.tolist()), here, tuple(sorted(sources)), source, picks, same)
-                )
-        return ("slope", first_name(self.node), self.axis, len(channels), tuple(parts))
+                there = tuple(at.tolist())
+                parts.append(Part(there, here, tuple(sorted(sources)), source, picks, same))
+        return Slope(first_name(self.node), self.axis, len(channels), tuple(parts))
 
     def _first(self, node: fx.Node, channels: Sequence[int]) -> tuple[int, ...]:
         """Channels of a node as those of the first graph's node that it holds a part of."""
         held = node.meta.get("kept", {}).get(self.axis)
         return tuple(channels) if held is None else tuple(held[c] for c in channels)
 
-    def _same(self, piece: Piece, picks: tuple[int, ...]) -> tuple[Any, ...]:
-        """Channels of other nodes that equal the picked ones: (name, places in picks, channels)."""
+    def _same(self, piece: Piece, picks: tuple[int, ...]) -> tuple[Twin, ...]:
+        """Channels of other nodes that equal the picked ones."""
         found = []
         for other, copies in self.slicer.twins(piece.source):
             pairs = [(i, c) for i, k in enumerate(picks) for c in copies.get(k, ())]
             if pairs:
                 places, picked = zip(*pairs, strict=True)
-                found.append((first_name(other), places, self._first(other, picked)))
+                found.append(Twin(first_name(other), places, self._first(other, picked)))
         return tuple(found)
 
 

@@ -115,7 +115,7 @@ def _grouped(slicer: Slicer, node: fx.Node, rel: Mixing, kept: Masks) -> fx.Node
     cut = torch.cat(blocks)
     name = str(rel.weight.node.target)
     if cut.shape != weight.shape:
-        name = slicer.pool.add(name, cut, slicer.pool.group_origin(name, plan, picks))
+        name = slicer.pool.like(name, cut, slicer.pool.group_origin(name, plan, picks))
     operands = {rel.x.node: x, rel.weight.node: slicer.build.attr(name, rel.weight.node.meta)}
     if rel.bias is not None:
         operands[rel.bias] = slicer.value(rel.bias, (plan.rows_mask,))

@@ -10,7 +10,6 @@ from igc.analysis.forms import forms
 from igc.analysis.liveness import Liveness, liveness
 from igc.ops import Facts, relation
 from igc.ops.relations import Opaque
-from igc.passes.constants import ConstantPool
 from igc.passes.record import Record
 from igc.passes.slicing.walk import Slicer
 from igc.program import Program
@@ -29,7 +28,7 @@ class SliceChannels:
         _record(live, record)
         if not _changes(live):
             return program
-        return Slicer(live, ConstantPool(program)).run()
+        return Slicer(live).run()
 
 
 def analysed(program: Program) -> Liveness:

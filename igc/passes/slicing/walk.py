@@ -16,8 +16,7 @@ from torch import fx
 from igc.analysis.liveness import Liveness, input_axis, lifted
 from igc.analysis.reads import Masks, full
 from igc.ops.relations import Select
-from igc.passes.constants import ConstantPool
-from igc.passes.rebuild import Builder
+from igc.passes.builder import Builder
 from igc.passes.slicing.by_form import materialize
 from igc.passes.slicing.by_relation import CUTS
 from igc.program import Program
@@ -31,15 +30,15 @@ class Slicer:
     """Walks the old graph once and writes the new one."""
 
     live: Liveness
-    pool: ConstantPool
     env: dict[fx.Node, Any] = field(default_factory=dict)
     made: dict[tuple[fx.Node, bytes], fx.Node] = field(default_factory=dict)
     equal: dict[fx.Node, list[tuple[fx.Node, dict[int, list[int]]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.build = Builder(self.pool)
         self.facts = self.live.forms.facts
         self.program = self.facts.program
+        self.build = Builder(self.program)
+        self.pool = self.build.pool
 
     def run(self) -> Program:
         """The new program."""
@@ -53,11 +52,7 @@ class Slicer:
                 ])  # fmt: skip
             elif node.op == "call_function":
                 self.visit(node)
-        self.build.graph.eliminate_dead_code(
-            is_impure_node=lambda n: n.op in ("placeholder", "output")
-        )
-        self.build.graph.lint()
-        return self.program.with_graph(self.build.graph, self.pool.values, self.pool.origins)
+        return self.build.finished()
 
     def visit(self, node: fx.Node) -> None:
         """Write the sliced form of one node."""

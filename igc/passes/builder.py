@@ -1,8 +1,8 @@
-"""Building blocks of a rewritten graph: takes, concatenations, per-channel constants."""
+"""A program under construction: its graph, its constants, and what passes write into it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import fx
 
 from igc.passes.constants import ConstantPool
-from igc.program import Origin
+from igc.program import Origin, Program
+from igc.program.nodes import copy_node
+from igc.program.rebuild import Env, drop_unread
 from igc.program.recipe import Recipe
 
 aten = torch.ops.aten
@@ -21,11 +23,35 @@ Numbers = NDArray[np.int64]
 class Builder:
     """Adds nodes to a graph under construction and gives them the layer of what they replace."""
 
-    def __init__(self, pool: ConstantPool) -> None:
-        """An empty graph over the constants of `pool`."""
+    def __init__(self, program: Program) -> None:
+        """An empty graph over the constants of `program`, which the new program comes from."""
+        self.program = program
         self.graph = fx.Graph()
-        self.pool = pool
+        self.pool = ConstantPool(program)
         self._attr: dict[str, fx.Node] = {}
+
+    def rebuild(
+        self, make: Callable[[fx.Node, Env], Any], order: Iterable[fx.Node] | None = None
+    ) -> Program:
+        """The new program: in place of each node what `make(node, env)` returns, None for a copy.
+
+        As `igc.program.rebuild.rebuild`, with constants added to the pool on the way.
+        """
+        env: Env = {}
+        for node in self.program.graph.nodes if order is None else order:
+            made = make(node, env)
+            if made is None and node.op == "get_attr":
+                made = self.attr(str(node.target), node.meta)
+            elif made is None:
+                made = copy_node(self.graph, node, env.__getitem__)
+            env[node] = made
+        return self.finished()
+
+    def finished(self) -> Program:
+        """The new program around the graph as it is, without what nothing reads."""
+        drop_unread(self.graph)
+        pool = self.pool
+        return self.program.with_graph(self.graph, pool.values, pool.origins, pool.kinds)
 
     def call(
         self, meta: dict[str, Any], target: Callable[..., Any], *args: Any, **kwargs: Any
@@ -46,11 +72,11 @@ class Builder:
 
     def constant(
         self, meta: dict[str, Any], name: str, value: torch.Tensor,
-        recipe: Recipe | None = None, counts_as: torch.dtype | None = None,
+        recipe: Recipe | None = None, kind: torch.dtype | None = None,
     ) -> fx.Node:  # fmt: skip
-        """A new constant and its node."""
-        origin = Origin("", (), "computed", recipe=recipe, counts_as=counts_as)
-        return self.attr(self.pool.add(name, value, origin), meta)
+        """A new constant, which counts as `kind`, and its node."""
+        origin = Origin("", (), "computed", recipe=recipe)
+        return self.attr(self.pool.add(name, value, origin, kind), meta)
 
     def take(
         self, meta: dict[str, Any], x: fx.Node, axis: int, index: Numbers, size: int
