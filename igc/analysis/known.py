@@ -7,19 +7,17 @@ where a contraction has nothing but zero weights or zero inputs. There is no tol
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from igc.analysis.form import Form, Forms, Piece
 from igc.errors import IgcError
 from igc.ops.relations import Blocks, Mixing, Pointwise, Regroup, Relation, Select
 from igc.program.nodes import mapped
-
-if TYPE_CHECKING:
-    from igc.analysis.form import Form, Forms
 
 Known = tuple[int, NDArray[np.bool_], NDArray[np.float64]]  # axis, which, value
 
@@ -39,8 +37,6 @@ def known_channels(node: fx.Node, relation: Relation, forms: Forms) -> Form | No
         found = _blocks(relation, forms)
     if found is None or not found[1].any():
         return None
-    from igc.analysis.form import Form, Piece
-
     axis, mask, values = found
     size = len(mask)
     if forms.facts.dynamic(node)[axis]:

@@ -11,19 +11,17 @@ share are computed once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from igc.analysis.form import Form, Forms, Piece
 from igc.analysis.known import known_of
 from igc.ops.relations import Follow, Mixing, Opaque, Pointwise, Relation, Select
 from igc.program.nodes import call_of, mapped
-
-if TYPE_CHECKING:
-    from igc.analysis.form import Form, Forms
 
 Same = NDArray[np.bool_]  # per channel: equal or not
 Signature = NDArray[np.float64]  # [operands, 2, channels]: which source, which of its channels
@@ -39,8 +37,6 @@ class Numbering:
 
     def repeats(self, node: fx.Node, relation: Relation, forms: Forms) -> Form | None:
         """The form of a node some of whose channels equal earlier ones; `None` if none do."""
-        from igc.analysis.form import Form, Piece
-
         if isinstance(relation, Opaque) and relation.reason == "several outputs":
             return None
         if isinstance(relation, Pointwise) and not relation.operands:
@@ -213,8 +209,6 @@ class Numbering:
         self, node: fx.Node, axis: int, found: list[tuple[fx.Node, Same]], forms: Forms
     ) -> Form | None:
         """The form "channel c of an earlier node where they are the same, itself elsewhere"."""
-        from igc.analysis.form import Form, Piece
-
         size = forms.facts.shape(node)[axis]
         known = known_of(node, forms)
         if known is not None and known[0] != axis:

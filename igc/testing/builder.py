@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from igc.testing.gating import Mixer, logits, mask_of, open_gates, select
 from igc.testing.heads import HEADS
 from igc.testing.layers import BATCH_NORMS, Layer
-from igc.testing.spec import EDGE, VOCABULARY, Head, Node, Shape, Spec, shapes_of
-from igc.testing.units import UNITS, can_mask
+from igc.testing.spec import EDGE, VOCABULARY, Head, Node, Shape, Spec
+from igc.testing.units import UNITS, can_mask, shapes_of
 
 RETURNS = ("tuple", "list", "dict", "nested", "single")
 

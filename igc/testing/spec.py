@@ -107,16 +107,6 @@ class Shape:
         return spread.get(self.kind, (-1,))
 
 
-def shapes_of(spec: Spec) -> list[Shape]:
-    """The shape of every value of the network, the input first."""
-    from igc.testing.units import UNITS
-
-    shapes = [Shape(spec.kind, spec.channels, EDGE[spec.kind])]
-    for node in spec.nodes:
-        shapes.append(UNITS[node.op].shape(node, [shapes[i] for i in node.reads]))
-    return shapes
-
-
 # Ops whose gradients do not count the minimum: groups, channels that are constant, ops that the
 # engine reads whole.
 LOOSE = ("gconv3", "cumsum", "flip", "coords", "offset", "roll", "eca", "label")

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from igc.testing.units import shapes_of
+
 try:
     from hypothesis import strategies as st
 except ImportError as error:
@@ -26,7 +28,7 @@ from igc.testing.builder import RETURNS
 from igc.testing.gating import FURTHER, IDIOMS, MASKS, MIXES, PATTERNS
 from igc.testing.heads import HEADS
 from igc.testing.layers import ACTS, ZERO_ACTS
-from igc.testing.spec import EDGE, KINDS, LOOSE, MAPS, WEIGHTS, Head, Node, Shape, Spec, shapes_of
+from igc.testing.spec import EDGE, KINDS, LOOSE, MAPS, WEIGHTS, Head, Node, Shape, Spec
 from igc.testing.units import UNITS
 
 WIDEST = 14

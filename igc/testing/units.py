@@ -12,7 +12,7 @@ from torch import nn
 
 from igc.testing import attending, plain
 from igc.testing.layers import ZERO_ACTS, Layer, make_norm
-from igc.testing.spec import MAPS, VOCABULARY, Node, Shape
+from igc.testing.spec import EDGE, MAPS, VOCABULARY, Node, Shape, Spec
 
 
 def can_mask(node: Node, shape: Shape) -> bool:
@@ -222,3 +222,11 @@ UNITS: dict[str, Unit] = {
     "cumsum": _plain(lambda ins, out: plain.CumSum(out.axis), *ANY),
     "flip": _plain(lambda ins, out: plain.Flip(out.axis), *ANY),
 }
+
+
+def shapes_of(spec: Spec) -> list[Shape]:
+    """The shape of every value of the network, the input first."""
+    shapes = [Shape(spec.kind, spec.channels, EDGE[spec.kind])]
+    for node in spec.nodes:
+        shapes.append(UNITS[node.op].shape(node, [shapes[i] for i in node.reads]))
+    return shapes

@@ -7,7 +7,7 @@ mixed channels: w_1 * gather(J) + w_2 * gather(J) + ...   only where the operand
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,8 @@ from torch import fx
 
 from igc.analysis.form import Form, Piece
 from igc.analysis.reads import Masks
+from igc.passes.slicing.state import Slicer
 from igc.program.recipe import Known, Part, Recipe, Slope, Twin
-
-if TYPE_CHECKING:
-    from igc.passes.slicing.walk import Slicer
 
 aten = torch.ops.aten
 Numbers = NDArray[np.int64]

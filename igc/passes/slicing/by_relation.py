@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +22,8 @@ from igc.analysis.reads import (
 )
 from igc.ops.relations import Blocks, Concat, Mixing, Pointwise, Regroup, Take
 from igc.passes.slicing.by_form import fill
+from igc.passes.slicing.state import Slicer
 from igc.program.nodes import call_of, mapped
-
-if TYPE_CHECKING:
-    from igc.passes.slicing.walk import Slicer
 
 aten = torch.ops.aten
 

@@ -11,7 +11,7 @@ from igc.analysis.liveness import Liveness, liveness
 from igc.ops import Facts, relation
 from igc.ops.relations import Opaque
 from igc.passes.record import Record
-from igc.passes.slicing.walk import Slicer
+from igc.passes.slicing.walk import sliced
 from igc.program import Program
 from igc.program.nodes import call_of
 
@@ -28,7 +28,7 @@ class SliceChannels:
         _record(live, record)
         if not _changes(live):
             return program
-        return Slicer(live).run()
+        return sliced(live)
 
 
 def analysed(program: Program) -> Liveness:

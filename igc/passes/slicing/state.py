@@ -1,0 +1,138 @@
+"""The sliced graph so far, and what stands in it for each value, cut to the channels asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import fx
+
+from igc.analysis.form import Form
+from igc.analysis.liveness import Liveness, input_axis
+from igc.analysis.reads import Masks, full
+from igc.passes.builder import Builder
+from igc.program.nodes import mapped
+
+aten = torch.ops.aten
+
+
+@dataclass
+class Slicer:
+    """The new graph so far, and the new nodes for channels of the old ones.
+
+    `materialize` computes masked channels of a node from its form.
+    """
+
+    live: Liveness
+    materialize: Callable[[Slicer, fx.Node, Form, Masks], fx.Node]
+    env: dict[fx.Node, Any] = field(default_factory=dict)
+    made: dict[tuple[fx.Node, bytes], fx.Node] = field(default_factory=dict)
+    equal: dict[fx.Node, list[tuple[fx.Node, dict[int, list[int]]]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.facts = self.live.forms.facts
+        self.program = self.facts.program
+        self.build = Builder(self.program)
+        self.pool = self.build.pool
+
+    def value(self, node: fx.Node, masks: Masks) -> fx.Node:
+        """The new node that holds exactly the masked channels of an old one."""
+        if node.op == "get_attr":
+            index = [None if m.all() else np.flatnonzero(m) for m in masks]
+            return self.build.attr(self.pool.sliced(str(node.target), index), node.meta)
+        key = (node, b"".join(m.tobytes() for m in masks))
+        if key not in self.made:
+            self.made[key] = self._value(node, masks)
+        return self.made[key]
+
+    def _value(self, node: fx.Node, masks: Masks) -> fx.Node:
+        form = self.live.forms.form.get(node)
+        if form is not None and form.partial:
+            assert form.axis is not None
+            missing = masks[form.axis] & ~self.live.kept[node][form.axis]
+            if missing.any():
+                return self.materialize(self, node, form, masks)
+        return self.cut(node, masks)
+
+    def cut(self, node: fx.Node, masks: Masks) -> fx.Node:
+        """The masked channels of a node that keeps at least those."""
+        result = cast("fx.Node", self.env[node])
+        for axis, (mask, kept) in enumerate(zip(masks, self.live.kept[node], strict=True)):
+            index = np.flatnonzero(mask[kept])
+            result = self.build.take(node.meta, result, axis, index, int(kept.sum()))
+        return result
+
+    def twins(self, source: fx.Node) -> list[tuple[fx.Node, dict[int, list[int]]]]:
+        """The nodes that hold channels equal to some of `source`: which of theirs, by its own."""
+        if not self.equal:
+            for node, form in self.live.forms.form.items():
+                for piece in form.pieces if form.partial else ():
+                    copies: dict[int, list[int]] = {}
+                    for channel in np.flatnonzero(piece.coefficient):
+                        copies.setdefault(int(piece.index[channel]), []).append(int(channel))
+                    if piece.source is not node:
+                        self.equal.setdefault(piece.source, []).append((node, copies))
+            self.equal.setdefault(source, [])
+        return self.equal.get(source, [])
+
+    def size(self, node: fx.Node, axis: int) -> fx.Node:
+        """The dynamic size of an axis, read off an input or off any value that has it."""
+        at, other = self.facts.at, self.facts.at_other
+        pair = at[node].dims[axis], other[node].dims[axis]
+        found = input_axis(*pair, self.live)
+        if found is None:
+            found = next(
+                (n, a)
+                for n in self.env
+                if self.facts.is_tensor(n)
+                for a, here in enumerate(zip(at[n].dims, other[n].dims, strict=True))
+                if here == pair
+            )
+        return self.build.call(node.meta, aten.sym_size.int, self.env[found[0]], found[1])
+
+    def whole(self, node: fx.Node) -> fx.Node:
+        """The node over all channels of its operands."""
+        return self.copy(node, {
+            n: self.value(n, full(self.facts.shape(n)))
+            for n in node.all_input_nodes
+            if self.facts.is_tensor(n)
+        })  # fmt: skip
+
+    def copy(
+        self,
+        node: fx.Node,
+        operands: dict[fx.Node, fx.Node],
+        changes: dict[int, Any] | None = None,
+        sizes: tuple[int, Masks] | None = None,
+    ) -> fx.Node:
+        """A copy of the node over new operands, with some arguments changed."""
+        args = list(node.args)
+        for position, value in (changes or {}).items():
+            while len(args) <= position:
+                schema = cast("torch._ops.OpOverload", node.target)._schema
+                args.append(schema.arguments[len(args)].default_value)
+            args[position] = value
+        if sizes is not None:
+            args[sizes[0]] = self._sizes(node, list(cast("list[Any]", args[sizes[0]])), sizes[1])
+
+        def look(n: fx.Node) -> Any:
+            return operands[n] if n in operands else self.env[n]
+
+        new = self.build.graph.create_node(
+            "call_function",
+            node.target,
+            mapped(tuple(args), look),
+            mapped(node.kwargs, look),
+            name=node.name,
+        )
+        new.meta = dict(node.meta)
+        return new
+
+    def _sizes(self, node: fx.Node, sizes: list[Any], kept: Masks) -> list[Any]:
+        """Output sizes with static axes at their kept counts."""
+        dynamic = self.facts.dynamic(node)
+        return [s if d or (s == -1 and m.all()) else int(m.sum())
+                for s, d, m in zip(sizes, dynamic, kept, strict=True)]  # fmt: skip
