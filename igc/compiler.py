@@ -11,7 +11,6 @@ from torch.utils import _pytree as pytree
 
 from igc.analysis.gates import refuse_open_questions
 from igc.capture import Example, capture
-from igc.checkpoint import check_gates
 from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
 from igc.passes import PIPELINE, Pass, Record, run_passes, with_split_groups
@@ -19,6 +18,7 @@ from igc.program import Program
 from igc.program.compilation import Compilation
 from igc.program.devices import device_of
 from igc.program.digest import source_of
+from igc.program.health import check_gates
 
 Source = nn.Module | Program | str | os.PathLike[str]
 

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from igc.analysis.cost import cost
+from igc.nn.gates import is_open
 from igc.program import Program
 
 aten = torch.ops.aten
@@ -42,7 +43,7 @@ def kept_blocks(program: Program) -> dict[str, dict[str, Kept]]:
         if select is None:
             continue
         alpha = program.constants[program.gates[layer][task]]
-        share = float((torch.sigmoid(alpha) > 0.5).double().mean())
+        share = float(is_open(alpha).double().mean())
         direct, deep = _behind(select, stops, macs)
         total = direct + deep
         kept = (direct * share + (deep if share else 0)) / total if total else 0.0

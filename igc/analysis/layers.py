@@ -10,6 +10,8 @@ from __future__ import annotations
 from torch import fx
 
 from igc.program import Program
+from igc.program.nodes import copy_node
+from igc.program.rebuild import Env, rebuild
 
 NEAR = "near"
 
@@ -32,11 +34,20 @@ def layers(program: Program) -> dict[fx.Node, str]:
     return found
 
 
-def remember(program: Program) -> None:
-    """Notes the layer of each op on its node, so that what passes make of it still knows.
+def with_layers(program: Program) -> Program:
+    """The program whose ops tell their layer, so that what passes make of them still knows.
 
-    In `meta["near"]`: `meta["layer"]` is what names an op in messages and in emitted code.
+    In `meta["near"]`: `meta["layer"]` is what names an op in messages and in emitted code. The same
+    object where nothing is to be told.
     """
-    for node, layer in layers(program).items():
-        if layer and node.op == "call_function":
-            node.meta.setdefault(NEAR, layer)
+    near = {n: name for n, name in layers(program).items() if name and n.op == "call_function"}
+    if all(NEAR in node.meta for node in near):
+        return program
+
+    def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node:
+        new = copy_node(graph, node, env.__getitem__)
+        if node in near:
+            new.meta.setdefault(NEAR, near[node])
+        return new
+
+    return rebuild(program, make)

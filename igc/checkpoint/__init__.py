@@ -1,9 +1,6 @@
 """Safe, code-free save and load of networks, and of the weights of networks built elsewhere."""
 
 from igc.checkpoint.reading import (
-    check_finite,
-    check_gates,
-    finite_notes,
     is_igc_file,
     load,
     load_program,
@@ -13,9 +10,6 @@ from igc.checkpoint.writing import save, save_program
 
 __all__ = [
     "build_model",
-    "check_finite",
-    "check_gates",
-    "finite_notes",
     "is_igc_file",
     "load",
     "load_into",

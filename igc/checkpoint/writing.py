@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from igc.capture import Example, capture
 from igc.checkpoint.data import from_data, to_data
 from igc.checkpoint.gated_graph import BUFFER, FROZEN, PARAMETER, GatedGraph
-from igc.checkpoint.reading import FORMAT, VERSION, check_gates, read_header
+from igc.checkpoint.reading import FORMAT, VERSION, read_header
 from igc.emit.torch.plan import is_trainable
 from igc.errors import BadCheckpoint, BadInput
 from igc.files import atomic_write
 from igc.program import Program
 from igc.program.digest import storage_key
+from igc.program.health import check_gates
 
 Kind = Literal["gated", "static"]
 

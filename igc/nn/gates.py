@@ -15,6 +15,13 @@ torch.fx.wrap("per_channel")
 
 OPEN = 1.0
 """The default alpha: sigmoid(1) = 0.73, so a new gate is open and its task starts on its own."""
+THRESHOLD = 0.5
+"""Of sigmoid(alpha): a gate is open above it, closed at it and below."""
+
+
+def is_open(alpha: Tensor) -> Tensor:
+    """Which gates are open, as booleans, decided in the precision of `alpha`, as networks do."""
+    return torch.sigmoid(alpha) > THRESHOLD
 
 
 class Gate(nn.Module):
@@ -46,7 +53,7 @@ class Gate(nn.Module):
     @property
     def mask(self) -> Tensor:
         """The gate as booleans [C]: True where it is open (the task's own feature is taken)."""
-        return torch.sigmoid(self.alpha) > 0.5
+        return is_open(self.alpha)
 
     def forward(self, task: Tensor, shared: Tensor) -> Tensor:
         """Returns, per channel, `task` where the gate is open and `shared` where it is closed."""
@@ -75,7 +82,7 @@ class _Select(torch.autograd.Function):
 
     @staticmethod
     def forward(task: Tensor, shared: Tensor, probability: Tensor, axis: int) -> Tensor:
-        return torch.where(per_channel(probability > 0.5, task, axis), task, shared)
+        return torch.where(per_channel(probability > THRESHOLD, task, axis), task, shared)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int], output: Tensor) -> None:
@@ -86,7 +93,7 @@ class _Select(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         (grad,) = grads
         task, shared, probability = ctx.saved_tensors
-        mask = per_channel(probability > 0.5, grad, ctx.axis)
+        mask = per_channel(probability > THRESHOLD, grad, ctx.axis)
         return (
             torch.where(mask, grad, 0),
             torch.where(mask, 0, grad),

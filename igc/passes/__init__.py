@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from igc.analysis.layers import remember
+from igc.analysis.layers import with_layers
 from igc.passes.batchnorm import FoldBatchNorm
 from igc.passes.cleanup import MergeDuplicates, RemoveDeadNodes
 from igc.passes.fold import FoldConstants
@@ -59,7 +59,7 @@ def run_passes(
     stop_after: str | None = None,
 ) -> Program:
     """The program after all passes; each result is linted, recorded and shown to `after`."""
-    remember(program)
+    program = with_layers(program)
     for each in pipeline:
         started = time.perf_counter()
         result = each(program, record)

@@ -14,8 +14,8 @@ from igc.analysis.cost import Cost, cost
 from igc.errors import BadInput, IgcError
 from igc.onnx_files.cost import onnx_cost
 from igc.program import Program
+from igc.program.gates import open_share, with_gates
 from igc.reports.model import Column, Report
-from igc.reports.references import open_share, with_gates
 
 Network = nn.Module | Program | str | PathLike[str]
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -163,7 +163,7 @@ def _opaque(row: dict[str, Any], compiled: Cost) -> dict[str, Any]:
 def _warnings(
     given: Program, columns: dict[str, Column], shares: dict[str, dict[str, float]]
 ) -> list[str]:
-    from igc.checkpoint import finite_notes
+    from igc.program.health import finite_notes
 
     found = finite_notes(given) + blocks.warnings(given)
     values = [share for by_task in shares.values() for share in by_task.values()]

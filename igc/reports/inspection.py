@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from igc.analysis import blocks
 from igc.errors import BadInput
+from igc.nn.gates import is_open
 from igc.program import Program
 
 SCHEMA = 1
@@ -187,7 +188,7 @@ def _shares(gates: Gates) -> Iterator[GateShare]:
                     f"the gate of layer '{layer}', task '{task}' is NaN in {bad} of "
                     f"{alpha.numel()} channels; train it again, with a smaller learning rate"
                 )
-            opened = int((torch.sigmoid(alpha) > 0.5).sum())
+            opened = int(is_open(alpha).sum())
             yield GateShare(layer, task, alpha.numel(), opened)
 
 

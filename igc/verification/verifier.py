@@ -7,10 +7,10 @@ from os import PathLike
 
 from torch import Tensor, nn
 
-from igc.checkpoint import finite_notes
 from igc.errors import BadInput
 from igc.program import Program
 from igc.program.compilation import Compilation
+from igc.program.health import finite_notes
 from igc.verification.comparison import Comparison
 from igc.verification.diverge import first_difference
 from igc.verification.diverge_onnx import first_onnx_difference

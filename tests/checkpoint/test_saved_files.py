@@ -15,8 +15,9 @@ from checkpoint_nets import CASES, Saved, Tiny, tiny_file
 from torch.utils._pytree import tree_leaves
 
 import igc
-from igc.checkpoint import check_finite, is_igc_file, load_program, save_program
+from igc.checkpoint import is_igc_file, load_program, save_program
 from igc.errors import BadCheckpoint, BadInput
+from igc.program.health import check_finite
 
 
 def test_the_same_network_gives_the_same_bytes(

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 import igc
 from igc.analysis.cost import Cost, NodeCost, cost
-from igc.analysis.layers import layers, owner, remember
+from igc.analysis.layers import layers, owner, with_layers
 from igc.capture import capture
 from igc.models.heads import LinearHead
 from igc.program import Program
@@ -77,11 +77,14 @@ def test_ops_of_no_module_belong_to_what_they_read_or_work_on() -> None:
     program = Program(graph, {}, (), ("y",), like.out_spec, {}, torch.float32)
     found = layers(program)
     assert [found[n] for n in (first, scaled, last, given)] == ["", "block", "block", "head"]
-    remember(program)
-    assert [n.meta.get("near") for n in (first, scaled, last, given)] == [
+    told = with_layers(program)
+    nodes = {n.name: n for n in told.graph.nodes}
+    assert [nodes[n.name].meta.get("near") for n in (first, scaled, last, given)] == [
         None, "block", "block", "head",
     ]  # fmt: skip
-    assert "layer" not in last.meta
+    assert "layer" not in nodes[last.name].meta
+    assert not first.meta and not last.meta  # nothing is written on what was given
+    assert with_layers(told) is told
     assert owner("a.b.weight~2") == "a.b"
     assert owner("weight") == ""
 

@@ -228,7 +228,7 @@ def test_gates_that_save_nothing_are_told(gated: Program) -> None:
 
 
 def test_the_reference_gates_are_forced_not_guessed(gated: Program) -> None:
-    from igc.reports.references import with_gates
+    from igc.program.gates import with_gates
 
     opened, closed = with_gates(gated, opened=True), with_gates(gated, opened=False)
     names = set(gated.gates["conv"].values())

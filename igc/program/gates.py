@@ -1,4 +1,4 @@
-"""The two networks that the gates span: every gate open, every gate closed."""
+"""Which constants of a program hold its gates; the program with all of them open, or closed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from igc.errors import BadInput
-from igc.program import Program
+from igc.nn.gates import is_open
+from igc.program.program import Program
 
 
 def with_gates(program: Program, *, opened: bool) -> Program:
@@ -44,8 +45,3 @@ def gate_constants(program: Program) -> set[str]:
     """The names of the constants that hold gates; none are left in a static network."""
     names = {name for by_task in program.gates.values() for name in by_task.values()}
     return names & set(program.constants)
-
-
-def is_open(alpha: torch.Tensor) -> torch.Tensor:
-    """Which gates are open, decided in the precision of `alpha`, as the network does."""
-    return torch.sigmoid(alpha) > 0.5
