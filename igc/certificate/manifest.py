@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from igc.errors import BadInput
 from igc.onnx_files.guard import read_onnx
+from igc.onnx_files.types import TYPES
 from igc.program.digest import digest as digest
 from igc.program.digest import file_sha256
 
@@ -119,13 +120,6 @@ def tensor_of(proto: onnx.TensorProto) -> Tensor:
     if dtype is None or not proto.raw_data:
         return torch.from_numpy(onnx.numpy_helper.to_array(proto).copy())
     return torch.frombuffer(raw, dtype=dtype).reshape(shape)
-
-
-TYPES: dict[int, torch.dtype] = {
-    onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.DOUBLE: torch.float64,
-    onnx.TensorProto.FLOAT16: torch.float16, onnx.TensorProto.BFLOAT16: torch.bfloat16,
-    onnx.TensorProto.INT64: torch.int64, onnx.TensorProto.BOOL: torch.bool,
-}  # fmt: skip
 
 
 def ranges(numbers: Sequence[int]) -> str:

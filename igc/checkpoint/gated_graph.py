@@ -16,6 +16,7 @@ from igc.program import Program
 from igc.program.devices import on_cpu
 from igc.program.digest import storage_key
 from igc.program.execute import execute
+from igc.program.gates import tasks_of
 from igc.program.nodes import copy_node
 
 PARAMETER, FROZEN, BUFFER = "parameter", "frozen", "buffer"
@@ -69,8 +70,7 @@ class GatedGraph(nn.Module):
     @property
     def tasks(self) -> tuple[str, ...]:
         """The names of the tasks: those of the gates where they are known, else of the outputs."""
-        gates = self._program.gates.values()
-        return tuple(dict.fromkeys(t for by in gates for t in by)) or self._program.outputs
+        return tasks_of(self._program)
 
     def forward(self, *inputs: Tensor) -> Any:
         """The outputs in the original's structure; raises `BadInput` for inputs that do not fit."""

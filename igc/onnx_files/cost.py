@@ -17,6 +17,7 @@ from igc.onnx_files.guard import read_onnx
 from igc.onnx_files.macs import FREE_DOMAINS, RULES, UNCOUNTED
 from igc.onnx_files.routes import onnx_routes
 from igc.onnx_files.sizes import inferred
+from igc.onnx_files.types import FLOATING
 
 Shape = tuple[int, ...]
 RUNNING = {"BatchNormalization": (3, 4)}
@@ -209,10 +210,7 @@ def _constants(
         uses = readers.get(name, [])
         running = bool(uses) and all(i in RUNNING.get(n.op_type, ()) for n, i in uses)
         elements = prod(tensor.dims)
-        floating = tensor.data_type in (
-            onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE,
-            onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16,
-        )  # fmt: skip
+        floating = tensor.data_type in FLOATING
         layer = layers[_name(uses[0][0])] if uses else name
         found.append(
             ConstantCost(

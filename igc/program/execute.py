@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from igc.errors import LintError
 from igc.program.dtypes import cast_dtype, cast_to, retyped
 from igc.program.meta_calls import remembered
-from igc.program.nodes import args_of, mapped
+from igc.program.nodes import args_of, last_reads, mapped
 from igc.program.program import Program
 
 
@@ -31,7 +31,7 @@ def execute(
     """
     if len(inputs) != len(program.inputs):
         raise LintError(f"program takes {len(program.inputs)} inputs, got {len(inputs)}")
-    dying = _last_reads(program)
+    dying = last_reads(program.graph)
     feed = iter(inputs)
     values: dict[fx.Node, Any] = {}
     result: list[Any] = []
@@ -59,18 +59,6 @@ def execute(
         for operand in dying.get(node, ()):
             values.pop(operand, None)
     return result
-
-
-def _last_reads(program: Program) -> dict[fx.Node, list[fx.Node]]:
-    """For each node the operands that nothing reads after it."""
-    last: dict[fx.Node, fx.Node] = {}
-    for node in program.graph.nodes:
-        for operand in node.all_input_nodes:
-            last[operand] = node
-    dying: dict[fx.Node, list[fx.Node]] = {}
-    for operand, user in last.items():
-        dying.setdefault(user, []).append(operand)
-    return dying
 
 
 def _call(

@@ -45,3 +45,9 @@ def gate_constants(program: Program) -> set[str]:
     """The names of the constants that hold gates; none are left in a static network."""
     names = {name for by_task in program.gates.values() for name in by_task.values()}
     return names & set(program.constants)
+
+
+def tasks_of(program: Program) -> tuple[str, ...]:
+    """The names of the tasks: those of the gates where they are known, else of the outputs."""
+    named = dict.fromkeys(task for by_task in program.gates.values() for task in by_task)
+    return tuple(named) or program.outputs

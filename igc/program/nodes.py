@@ -62,3 +62,16 @@ def call_like(graph: fx.Graph, like: fx.Node, target: Any, *args: Any, **kwargs:
     node = graph.call_function(target, args, kwargs)
     node.meta = dict(like.meta)
     return node
+
+
+def last_readers(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
+    """For each node that is read, the last that reads it."""
+    return {operand: node for node in graph.nodes for operand in node.all_input_nodes}
+
+
+def last_reads(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
+    """For each node the operands that nothing reads after it."""
+    dying: dict[fx.Node, list[fx.Node]] = {}
+    for operand, user in last_readers(graph).items():
+        dying.setdefault(user, []).append(operand)
+    return dying

@@ -20,20 +20,13 @@ from torch import Tensor
 
 from igc.emit.onnx.lower import OnnxNode, Unsupported, lower
 from igc.emit.sizes import named_dims
+from igc.onnx_files.types import NUMBERS
 from igc.program import Program
 from igc.program.digest import raw_bytes
 
 OPSET = 20
 IR_VERSION = 9  # the one that came with opset 20
 LARGE = 1 << 14  # bytes: shapes and indices, which tools read, are smaller
-
-TYPES = {
-    torch.float32: TensorProto.FLOAT, torch.float64: TensorProto.DOUBLE,
-    torch.float16: TensorProto.FLOAT16, torch.bfloat16: TensorProto.BFLOAT16,
-    torch.int64: TensorProto.INT64, torch.int32: TensorProto.INT32,
-    torch.int16: TensorProto.INT16, torch.int8: TensorProto.INT8,
-    torch.uint8: TensorProto.UINT8, torch.bool: TensorProto.BOOL,
-}  # fmt: skip
 
 
 @dataclass
@@ -87,15 +80,14 @@ def direct(program: Program, names: tuple[str, ...]) -> OnnxModel:
 
 def parted(proto: onnx.ModelProto) -> OnnxModel:
     """A whole model with its large weights taken out."""
-    types = {onnx_number: dtype for dtype, onnx_number in TYPES.items()}
     weights: dict[str, Tensor] = {}
     small: list[TensorProto] = []
     for each in proto.graph.initializer:
-        if len(each.raw_data) < LARGE or each.data_type not in types:
+        if len(each.raw_data) < LARGE or each.data_type not in TYPES:
             small.append(each)
             continue
         flat = torch.from_numpy(np.frombuffer(each.raw_data, np.uint8).copy())
-        weights[each.name] = flat.view(types[each.data_type]).reshape(tuple(each.dims))
+        weights[each.name] = flat.view(TYPES[each.data_type]).reshape(tuple(each.dims))
     return OnnxModel(with_initialisers(proto, small), weights)
 
 
@@ -115,9 +107,9 @@ def with_initialisers(proto: onnx.ModelProto, initialisers: list[TensorProto]) -
 
 def onnx_type(dtype: torch.dtype | None) -> int:
     """ONNX's number for a dtype. Raises `Unsupported`."""
-    if dtype not in TYPES:
+    if dtype not in NUMBERS:
         raise Unsupported(f"ONNX has no type for {dtype}")
-    return int(TYPES[dtype])
+    return int(NUMBERS[dtype])
 
 
 def value_infos(weights: Mapping[str, Tensor]) -> list[onnx.ValueInfoProto]:

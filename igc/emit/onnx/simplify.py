@@ -13,8 +13,7 @@ from onnx import TensorProto
 
 from igc.emit.onnx.by_torch import quiet
 from igc.emit.onnx.model import OnnxModel, value_infos
-
-FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+from igc.onnx_files.types import FLOATING
 
 
 def simplified(model: OnnxModel) -> OnnxModel | None:
@@ -28,7 +27,7 @@ def simplified(model: OnnxModel) -> OnnxModel | None:
     small: list[TensorProto] = []
     rest: list[TensorProto] = []
     for one in asked.graph.initializer:
-        (small if one.data_type in FLOATS and math.prod(one.dims) > 1 else rest).append(one)
+        (small if one.data_type in FLOATING and math.prod(one.dims) > 1 else rest).append(one)
     small, rest = [_copy(i) for i in small], [_copy(i) for i in rest]
     asked.graph.input.extend(
         onnx.helper.make_tensor_value_info(i.name, i.data_type, i.dims) for i in small

@@ -30,6 +30,7 @@ from igc.errors import BadInput, CheckFailed, LintError, one_line
 from igc.files import atomic_write, check_writable
 from igc.onnx_files.session import session
 from igc.program import Program
+from igc.program.gates import tasks_of
 from igc.version import __version__
 
 LIMIT = 2**31 - 2**20  # protobuf holds less than 2 GiB in one message
@@ -206,7 +207,7 @@ def _dress(
     shapes_ = dict(zip(names, map(list, named_dims(program)), strict=True))
     meta = {
         "igc.version": __version__,
-        "igc.tasks": _json(_tasks(program)),
+        "igc.tasks": _json(tasks_of(program)),
         "igc.outputs": _json(list(program.outputs)),
         "igc.inputs": _json(shapes_),
         "igc.input_shapes": _json(_example_shapes(program, names)),
@@ -215,12 +216,6 @@ def _dress(
     if digest:
         meta["igc.source_sha256"] = str(digest)
     _write_metadata(model, meta | dict(extra))
-
-
-def _tasks(program: Program) -> list[str]:
-    return list(dict.fromkeys(t for by in program.gates.values() for t in by)) or list(
-        program.outputs
-    )
 
 
 def _json(value: Any) -> str:

@@ -15,6 +15,7 @@ from igc.emit.torch.literals import Writer, scalar
 from igc.emit.torch.modules import input_of
 from igc.errors import BadInput
 from igc.program import Program
+from igc.program.nodes import last_readers
 from igc.program.schema import bind, is_size, operation
 from igc.program.structure import is_named
 
@@ -45,7 +46,7 @@ class Body:
         #: The namedtuple types that the outputs come in, by their names in the text.
         self.containers: dict[str, type[Any]] = {}
         self._text: dict[fx.Node, str] = {}
-        self._last = _last_uses(program.graph)
+        self._last = last_readers(program.graph)
         likes = (
             where[str(n.target)]
             for n in program.graph.nodes
@@ -137,14 +138,6 @@ class Body:
         name = self._names.new(kind.__name__ + "Tuple" * taken, default="Outputs")
         self.containers[name] = kind
         return name
-
-
-def _last_uses(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
-    last: dict[fx.Node, fx.Node] = {}
-    for node in graph.nodes:
-        for operand in node.all_input_nodes:
-            last[operand] = node
-    return last
 
 
 def _local(node: fx.Node) -> str:

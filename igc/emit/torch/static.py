@@ -23,6 +23,7 @@ from igc.program import Program
 from igc.program.devices import on_cpu
 from igc.program.digest import Source, storage_key
 from igc.program.dtypes import cast_to
+from igc.program.gates import tasks_of
 
 _serial = count(1)
 
@@ -49,8 +50,7 @@ class StaticNetwork(nn.Module):
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks: those of the gates where they are known, else of the outputs."""
-        gates = self.plan.program.gates.values()
-        return tuple(dict.fromkeys(task for by in gates for task in by)) or self.outputs
+        return tasks_of(self.plan.program)
 
     @property
     def source(self) -> str:
