@@ -20,7 +20,7 @@ from torch import Tensor
 
 from igc.emit.onnx.lower import OnnxNode, Unsupported, lower
 from igc.emit.sizes import named_dims
-from igc.onnx_files.types import NUMBERS
+from igc.onnx_files.types import NUMBERS, TYPES
 from igc.program import Program
 from igc.program.digest import raw_bytes
 
