@@ -13,9 +13,9 @@ from torch import fx
 
 from igc.errors import BadInput, Refused
 from igc.program import Program
+from igc.program.decisions import thresholds
 from igc.program.nodes import args_of, layer_of
 
-THRESHOLDS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "round", "sign", "heaviside"})
 RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 PASSING = frozenset({  # element by element: what is compared or selected stays the same value
     "mul", "add", "sub", "rsub", "div", "neg", "relu", "clamp", "sigmoid", "tanh", "abs",
@@ -40,7 +40,7 @@ def refuse_open_questions(program: Program) -> None:
 def _refuse_nan(program: Program, varies: set[fx.Node]) -> None:
     """Refuse a threshold of a constant that is not a number: neither open nor closed."""
     for node in program.graph.nodes:
-        if node in varies or node.op != "call_function" or _op(node) not in THRESHOLDS:
+        if node in varies or node.op != "call_function" or not thresholds(node):
             continue
         stack = list(node.all_input_nodes)
         while stack:
@@ -133,7 +133,7 @@ def _decision(node: fx.Node, varies: set[fx.Node]) -> tuple[fx.Node | None, bool
     straight = True
     while node in varies and node.op == "call_function":
         op = _op(node)
-        if op in THRESHOLDS:
+        if thresholds(node):
             return node, straight
         if op in ("logical_not", "bitwise_not", "rsub"):
             straight = not straight
@@ -159,7 +159,7 @@ def _roots(node: fx.Node, varies: set[fx.Node]) -> set[fx.Node]:
         if current in found or current not in varies:
             continue
         found.add(current)
-        if _op(current) in PASSING or _op(current) in THRESHOLDS or _op(current) == "where":
+        if _op(current) in PASSING or thresholds(current) or _op(current) == "where":
             stack.extend(current.all_input_nodes)
     found.discard(node)
     return found or {node}

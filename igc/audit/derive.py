@@ -13,17 +13,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from igc.audit.reach import snapped
 from igc.audit.recipes import Evaluator
 from igc.audit.unread import differentiable, leaves_of
 from igc.program import Program
-from igc.program.decisions import decided
+from igc.program.decisions import decided, decides, snapped
 from igc.program.dtypes import cast_to, retyped
 from igc.program.execute import execute
 from igc.program.nodes import args_of, mapped
 from igc.program.recipe import Computed, Known, Recipe, Slope, Stored
-
-DECIDING = ("where", "one_hot", "scatter", "argmax", "eq", "ne", "lt", "le", "gt", "ge")
 
 
 class Deriver(Evaluator):
@@ -106,9 +103,7 @@ class Deriver(Evaluator):
             else:
                 parts = {n: self._constant(n, known) for n in node.all_input_nodes}
                 value = run(node, lambda n: parts[n][0])
-                hard = (
-                    any(h for _, h in parts.values()) or str(node.target).split(".")[1] in DECIDING
-                )
+                hard = any(h for _, h in parts.values()) or decides(node)
                 known[node] = (snapped(value) if hard else value, hard)
         return known[node]
 

@@ -23,6 +23,7 @@ from torch import Tensor, fx
 from igc.audit.surrogates import pick, surrogate
 from igc.audit.unread import kind_of
 from igc.program import Program
+from igc.program.decisions import snapped
 from igc.program.dtypes import retyped
 from igc.program.execute import execute
 from igc.program.nodes import args_of, mapped
@@ -116,7 +117,7 @@ class Reach:
         elif all(n in self.plain for n in node.all_input_nodes):
             args = retyped(mapped((node.args, node.kwargs), self.plain.get), torch.float64)
             value = cast("Callable[..., Any]", node.target)(*args[0], **args[1])
-            self.plain[node] = snapped(value)
+            self.plain[node] = snapped(value) if isinstance(value, Tensor) else value
             self.may[node] = tuple(v != 0 for v in _parts(self.plain[node]))
         else:
             with torch.no_grad():
@@ -215,12 +216,3 @@ def _factors(node: Any) -> list[tuple[fx.Node, fx.Node]]:
 
 def _parts(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
-
-
-def snapped(value: Any) -> Any:
-    """A gate within rounding of zeros and ones throughout as those zeros and ones."""
-    if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
-        return value
-    near = value.detach().round()
-    close = (value.detach() - near).abs() <= 4 * torch.finfo(value.dtype).eps
-    return near if bool((close & ((near == 0) | (near == 1))).all()) else value

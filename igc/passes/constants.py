@@ -11,6 +11,7 @@ from torch import Tensor
 
 from igc.analysis.groups import GroupPlan
 from igc.program import Origin, Program
+from igc.program.program import fresh_name
 from igc.program.recipe import Groups, Recipe, Select, Stored, over, required, take
 
 Numbers = NDArray[np.int64]
@@ -115,11 +116,7 @@ class ConstantPool:
 
         `kind` is the type that it counts as, where that is not the one it is stored in.
         """
-        base, number = name.partition("~")[0], 0
-        fresh = base
-        while fresh in self.values:
-            number += 1
-            fresh = f"{base}~{number}"
+        fresh = fresh_name(name, self.values)
         self.values[fresh] = value
         self.origins[fresh] = origin or Origin("", (), "computed")
         if kind is not None and kind != value.dtype:

@@ -13,7 +13,7 @@ from igc.passes.builder import Builder
 from igc.passes.constants import ConstantPool
 from igc.passes.record import Record
 from igc.program import Origin, Program
-from igc.program.decisions import decided
+from igc.program.decisions import decides, decisions, snapped
 from igc.program.dtypes import cast_to, retyped
 from igc.program.nodes import layer_of, mapped
 from igc.program.rebuild import Env
@@ -27,9 +27,6 @@ LARGEST_GROWTH = 1 << 20  # elements that folding may add: an expanded constant 
 GATHERS = frozenset({"index", "index_select", "gather", "embedding"})
 LARGEST_COPY = 2
 SMALL = 1 << 14  # bytes
-# Ops that decide: what is computed from their results is a hard gate.
-DECISIONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "round", "sign", "floor", "ceil",
-                       "heaviside", "argmax", "one_hot", "scatter", "where"})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,14 @@ class FoldConstants:
 
     def __call__(self, program: Program, record: Record) -> Program:
         """The folded program; the same object where there was nothing to fold."""
-        source = program
-        program = decided(program)
+        source, taken = program, decisions(program)
+        program = taken.program
         facts = shapes(program)
         build = Builder(program)
         pool = build.pool
-        hard = {name for name in program.constants if name not in source.constants}
-        for name in hard:  # "settled.<node>"
-            pool.origins[name] = Origin(name, recipe=Computed(name.partition(".")[2]))
+        hard = set(taken.nodes)
+        for name, node in taken.nodes.items():
+            pool.origins[name] = Origin(name, recipe=Computed(node))
         folded = False
 
         def make(node: fx.Node, env: Env) -> fx.Node | None:
@@ -122,9 +119,9 @@ def _store(
     hard: set[str],
 ) -> tuple[str, bool]:
     parts = [str(env[n].target) for n in node.all_input_nodes]
-    is_hard = any(p in hard for p in parts) or str(node.target).split(".")[1] in DECISIONS
+    is_hard = any(p in hard for p in parts) or decides(node)
     if is_hard:
-        value = snap(value)
+        value = snapped(value)
     base = max(parts, key=lambda p: pool.values[p].numel(), default="constant")
     for part in parts:  # a mask of ones changes nothing
         old = pool.values[part]
@@ -135,17 +132,3 @@ def _store(
     recipe = Computed(node.name)
     origin = Origin(base.partition("~")[0], (), f"fold {node.target}", sources, recipe)
     return pool.add(base, value, origin, counts_as), is_hard
-
-
-def snap(value: Tensor) -> Tensor:
-    """A hard gate within a few roundings of 0 and 1, at exactly 0 and 1.
-
-    A straight-through gate written `hard - soft + soft` yields 0.99999994 for an open channel,
-    and its complement 6e-8: a rounding, not a decision to mix.
-    """
-    if not value.dtype.is_floating_point or not value.numel():
-        return value
-    nearest = value.round()
-    near = (value - nearest).abs() <= 4 * torch.finfo(value.dtype).eps
-    binary = (nearest == 0) | (nearest == 1)
-    return nearest if bool((near & binary).all()) else value

@@ -1,8 +1,13 @@
-"""Running a reference in float64 without changing what it decided in its own precision."""
+"""Decisions: which ops make them, and programs in which those that are constant have been taken.
+
+A gate is a step function of a parameter. Run in float64, a network may decide otherwise than it
+does in its own precision; so decisions are taken there first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,27 +15,66 @@ from torch import Tensor, fx
 
 from igc.errors import BadInput, one_line
 from igc.program.dtypes import is_float
-from igc.program.nodes import copy_node, layer_of
-from igc.program.program import Program
+from igc.program.nodes import layer_of
+from igc.program.program import Program, fresh_name
+from igc.program.rebuild import Env, rebuild
+from igc.program.schema import op_name
 
-aten = torch.ops.aten
-STEPS = frozenset({
-    aten.round.default, aten.floor.default, aten.ceil.default, aten.trunc.default,
-    aten.sign.default, aten.heaviside.default, aten.sgn.default, aten.fix.default,
-})  # fmt: skip
+COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
+STEPS = frozenset({"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside"})
+CHOICES = frozenset({"where", "argmax", "one_hot", "scatter"})
+#: Ops that decide, by name: what is computed from their results is a hard gate.
+DECIDING = COMPARISONS | STEPS | CHOICES
 
 
-def decided(program: Program) -> Program:
+def thresholds(node: fx.Node) -> bool:
+    """Whether the op holds what it reads against a threshold: a comparison or a step."""
+    return op_name(node) in COMPARISONS | STEPS
+
+
+def decides(node: fx.Node) -> bool:
+    """Whether what is computed from the op's result is a hard gate."""
+    return op_name(node) in DECIDING
+
+
+def snapped(value: Tensor) -> Tensor:
+    """A hard gate within a few roundings of 0 and 1 throughout, at exactly 0 and 1.
+
+    A straight-through gate written `hard - soft + soft` yields 0.99999994 for an open channel,
+    and its complement 6e-8: a rounding, not a decision to mix.
+    """
+    if not value.dtype.is_floating_point or not value.numel():
+        return value
+    nearest = value.detach().round()
+    near = (value.detach() - nearest).abs() <= 4 * torch.finfo(value.dtype).eps
+    binary = (nearest == 0) | (nearest == 1)
+    return nearest if bool((near & binary).all()) else value
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A program with decisions taken; `nodes` names, by constant, the node that each was."""
+
+    program: Program
+    nodes: dict[str, str]
+
+
+def decisions(program: Program) -> Decided:
     """The same program with every decision that depends on constants alone already taken.
 
-    A gate is a step function of a parameter. sigmoid(1e-8) > 0.5 is false in float32 and true in
-    float64, so a float64 run of the plain program would open a gate that the network has closed.
-    Comparisons, roundings and indices computed from constants are therefore evaluated in the
-    program's own precision and become constants.
+    sigmoid(1e-8) > 0.5 is false in float32 and true in float64, so a float64 run of the plain
+    program would open a gate that the network has closed. Comparisons, roundings and indices
+    computed from constants are therefore evaluated in the program's own precision and become
+    constants.
     """
     constant = _constant_nodes(program)
     kinds = _kinds(program, constant)
     return _frozen(program, {n for n in constant if _is_step(n, kinds)})
+
+
+def decided(program: Program) -> Program:
+    """The program that `decisions` gives."""
+    return decisions(program).program
 
 
 def settled(program: Program) -> Program:
@@ -45,7 +89,7 @@ def settled(program: Program) -> Program:
         for n in constant
         if n.op == "call_function" and any(user not in constant for user in n.users)
     }
-    return _frozen(program, ends)
+    return _frozen(program, ends).program
 
 
 def _constant_nodes(program: Program) -> dict[fx.Node, None]:
@@ -71,7 +115,7 @@ def _kinds(program: Program, constant: dict[fx.Node, None]) -> dict[fx.Node, Any
 def _is_step(node: fx.Node, kinds: dict[fx.Node, Any]) -> bool:
     if node.op != "call_function":
         return False
-    if node.target in STEPS:
+    if op_name(node) in STEPS:
         return True
     value = kinds[node]
     return (
@@ -81,10 +125,10 @@ def _is_step(node: fx.Node, kinds: dict[fx.Node, Any]) -> bool:
     )
 
 
-def _frozen(program: Program, chosen: set[fx.Node]) -> Program:
+def _frozen(program: Program, chosen: set[fx.Node]) -> Decided:
     """The program with the values of the chosen constant nodes in their place."""
     if not chosen:
-        return program
+        return Decided(program, {})
     wanted: set[fx.Node] = set()
     stack = list(chosen)
     while stack:
@@ -94,19 +138,20 @@ def _frozen(program: Program, chosen: set[fx.Node]) -> Program:
             stack.extend(node.all_input_nodes)
     order = [n for n in program.graph.nodes if n in wanted]
     values = _evaluate(order, lambda n: program.constant(str(n.target)))
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
-    constants = dict(program.constants)
-    for node in program.graph.nodes:
-        if node in chosen and isinstance(values[node], Tensor):
-            name = f"settled.{node.name}"
-            constants[name] = values[node]
-            env[node] = graph.create_node("get_attr", name, name=node.name)
-            env[node].meta = dict(node.meta)
-        else:
-            env[node] = copy_node(graph, node, env.__getitem__)
-    graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-    return program.with_graph(graph, constants)
+    names = {
+        n: fresh_name(n.name, program.constants) for n in chosen if isinstance(values[n], Tensor)
+    }
+
+    def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node | None:
+        if node not in names:
+            return None
+        new = graph.create_node("get_attr", names[node], name=node.name)
+        new.meta = dict(node.meta)
+        return new
+
+    taken = {name: values[node] for node, name in names.items()}
+    new = rebuild(program, make, {**program.constants, **taken})
+    return Decided(new, {name: node.name for node, name in names.items()})
 
 
 def _evaluate(

@@ -9,6 +9,7 @@ The graph is never changed in place: a pass builds a new one (`igc.program.rebui
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,6 +102,16 @@ class Program:
         """The nodes returned, flattened, in the order of `outputs`."""
         (out,) = (n for n in self.graph.nodes if n.op == "output")
         return list(args_of(out)[0])
+
+
+def fresh_name(name: str, taken: Collection[str]) -> str:
+    """A constant's name: `name`, or where that is taken `name` with a number, as in "weight~2"."""
+    base, number = name.partition("~")[0], 0
+    fresh = base
+    while fresh in taken:
+        number += 1
+        fresh = f"{base}~{number}"
+    return fresh
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,21 @@ def rebuild(
     make: Make,
     constants: Mapping[str, Tensor] | None = None,
     order: Iterable[fx.Node] | None = None,
+    keep_unread: bool = False,
 ) -> Program:
     """The program with what `make(graph, node, env)` returns in the place of each node.
 
     `graph` is the new graph, `env` holds what stands for the nodes before; None stands for a copy
-    of the node over those. What nothing reads any more is dropped, inputs apart. `constants` are
-    the new program's, by default the old one's; `order` is that of the old nodes.
+    of the node over those. What nothing reads any more is dropped, inputs apart, and unless it is
+    to be kept. `constants` are the new program's, by default the old one's; `order` is that of the
+    old nodes.
     """
     graph, env = fx.Graph(), Env()
     for node in program.graph.nodes if order is None else order:
         made = make(graph, node, env)
         env[node] = copy_node(graph, node, env.__getitem__) if made is None else made
-    drop_unread(graph)
+    if not keep_unread:
+        drop_unread(graph)
     return program.with_graph(graph, dict(program.constants if constants is None else constants))
 
 
@@ -43,21 +46,26 @@ def with_arguments(program: Program, change: Callable[[Any], Any]) -> Program:
         if node.op != "call_function":
             return None
         new = copy_node(graph, node, env.__getitem__)
-        new.args, new.kwargs = pytree.tree_map(change, (new.args, new.kwargs))
+        new.args, new.kwargs = pytree.tree_map(
+            lambda a: a if isinstance(a, fx.Node) else change(a), (new.args, new.kwargs)
+        )
         return new
 
     return rebuild(program, make)
 
 
 def with_outputs(program: Program, names: Iterable[str], spec: pytree.TreeSpec) -> Program:
-    """The program that returns only the outputs of these names, in this order, as `spec` says."""
+    """The program that returns only the outputs of these names, in this order, as `spec` says.
+
+    What the others alone read is still there: it belongs to the network as it was given.
+    """
     kept = tuple(names)
     nodes = dict(zip(program.outputs, program.output_nodes, strict=True))
 
     def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node | None:
         return graph.output([env[nodes[n]] for n in kept]) if node.op == "output" else None
 
-    return replace(rebuild(program, make), outputs=kept, out_spec=spec)
+    return replace(rebuild(program, make, keep_unread=True), outputs=kept, out_spec=spec)
 
 
 def drop_unread(graph: fx.Graph) -> None:

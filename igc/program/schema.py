@@ -1,26 +1,64 @@
-"""A call's arguments by the names that the ATen schema gives them."""
+"""What a node calls, and with which arguments, by the names that the ATen schema gives them."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import fx
 
 
+@functools.cache
+def _parameters(target: torch._ops.OpOverload) -> dict[str, tuple[int, Any]]:
+    """The position and the default of every argument, by name; a required one's is None."""
+    arguments = target._schema.arguments
+    return {a.name: (i, a.default_value) for i, a in enumerate(arguments)}
+
+
+def argument(node: fx.Node, name: str) -> Any:
+    """One argument of an ATen call by name, the schema's default where the call leaves it out.
+
+    Raises `KeyError` where the op has no such argument.
+    """
+    target = node.target
+    assert isinstance(target, torch._ops.OpOverload), target
+    position, default = _parameters(target)[name]
+    return node.args[position] if position < len(node.args) else node.kwargs.get(name, default)
+
+
 def bind(node: fx.Node) -> dict[str, Any]:
     """All arguments of an ATen call by name, the schema's defaults filled in."""
     target = node.target
     assert isinstance(target, torch._ops.OpOverload), target
-    bound: dict[str, Any] = {}
-    for i, argument in enumerate(target._schema.arguments):
-        if i < len(node.args):
-            bound[argument.name] = node.args[i]
-        elif argument.name in node.kwargs:
-            bound[argument.name] = node.kwargs[argument.name]
-        else:
-            bound[argument.name] = argument.default_value
-    return bound
+    args, kwargs = node.args, node.kwargs
+    return {
+        name: args[i] if i < len(args) else kwargs.get(name, default)
+        for name, (i, default) in _parameters(target).items()
+    }
+
+
+def changed(node: fx.Node, changes: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The call's positional and keyword arguments with some of them changed, by name.
+
+    Those that the call left out before a changed one are filled in.
+    """
+    target = node.target
+    assert isinstance(target, torch._ops.OpOverload), target
+    args, kwargs = list(node.args), dict(node.kwargs)
+    names = list(_parameters(target))
+    for name, value in changes.items():
+        if name in kwargs:
+            kwargs[name] = value
+            continue
+        position = names.index(name)
+        while position >= len(args):
+            between = names[len(args)]
+            args.append(argument(node, between))
+            kwargs.pop(between, None)
+        args[position] = value
+    return args, kwargs
 
 
 def given(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
@@ -30,12 +68,10 @@ def given(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
     skipped = False
-    for name, value, argument in zip(
-        bind(node), bind(node).values(), target._schema.arguments, strict=True
-    ):
-        if argument.has_default_value() and same(value, argument.default_value):
+    for (name, value), parameter in zip(bind(node).items(), target._schema.arguments, strict=True):
+        if parameter.has_default_value() and same(value, parameter.default_value):
             skipped = True
-        elif skipped or argument.kwarg_only:
+        elif skipped or parameter.kwarg_only:
             keywords[name] = value
         else:
             positional.append(value)
@@ -56,6 +92,27 @@ def operation(node: fx.Node) -> str:
     if isinstance(node.target, torch._ops.OpOverload):
         return str(node.target)
     return f"operator.{getattr(node.target, '__name__', node.target)}"
+
+
+def op_name(node: fx.Node) -> str:
+    """The name of an ATen op without its overload, such as `conv2d`; that of a Python operator.
+
+    An op of another library has its full name, as it may mean anything; a node that calls nothing
+    has none.
+    """
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return base_name(target) if target.namespace == "aten" else str(target)
+    return str(getattr(target, "__name__", "")) if node.op == "call_function" else ""
+
+
+@functools.cache
+def base_name(target: torch._ops.OpOverload) -> str:
+    """An op's name without namespace, overload and in-place underscore: `conv2d`, `relu`."""
+    name = str(target._schema.name).split("::")[-1]
+    if name.startswith("__"):
+        return name
+    return name.removesuffix("_") or name
 
 
 def is_size(node: fx.Node) -> bool:

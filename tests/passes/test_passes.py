@@ -14,8 +14,8 @@ from igc.compiler import compilation
 from igc.errors import BadInput, LintError
 from igc.passes import PIPELINE, Record, run_passes
 from igc.passes.cleanup import MergeDuplicates
-from igc.passes.fold import snap
 from igc.program import Program
+from igc.program.decisions import snapped
 from igc.program.execute import execute
 from igc.program.lint import lint
 from igc.testing import ARCHITECTURES, architecture, assert_equal, build, kernel_elements
@@ -138,11 +138,11 @@ def test_one_module_called_twice_on_one_input_runs_once() -> None:
 
 def test_a_hard_gate_is_snapped_and_a_mix_is_not() -> None:
     gate = torch.tensor([0.99999994, 0.0, 1.0, 6e-8])
-    assert torch.equal(snap(gate), torch.tensor([1.0, 0.0, 1.0, 0.0]))
+    assert torch.equal(snapped(gate), torch.tensor([1.0, 0.0, 1.0, 0.0]))
     mix = torch.tensor([0.25, 0.75, 1.0])
-    assert torch.equal(snap(mix), mix)
+    assert torch.equal(snapped(mix), mix)
     small = torch.tensor([1e-6, 1e-6])
-    assert torch.equal(snap(small), small)
+    assert torch.equal(snapped(small), small)
 
 
 def test_batch_norm_that_cannot_be_folded_says_why() -> None:
