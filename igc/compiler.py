@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
-from torch import fx, nn
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from igc.analysis.gates import refuse_open_questions
@@ -19,6 +18,7 @@ from igc.program.compilation import Compilation
 from igc.program.devices import device_of
 from igc.program.digest import source_of
 from igc.program.health import check_gates
+from igc.program.rebuild import with_outputs
 
 Source = nn.Module | Program | str | os.PathLike[str]
 
@@ -107,13 +107,4 @@ def only(program: Program, tasks: Sequence[str]) -> Program:
             f"the network has {', '.join(program.outputs)}"
         )
     kept = [name for name in program.outputs if name in tasks]
-    nodes = dict(zip(program.outputs, program.output_nodes, strict=True))
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
-    for node in program.graph.nodes:
-        if node.op != "output":
-            env[node] = graph.node_copy(node, env.__getitem__)
-    graph.output([env[nodes[t]] for t in kept])
-    spec = pytree.tree_structure(dict.fromkeys(kept, 0))
-    cut = program.with_graph(graph, program.constants)
-    return replace(cut, outputs=tuple(kept), out_spec=spec)
+    return with_outputs(program, kept, pytree.tree_structure(dict.fromkeys(kept, 0)))

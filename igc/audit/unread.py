@@ -28,6 +28,7 @@ from igc.program import Program
 from igc.program.digest import storage_key
 from igc.program.execute import execute
 from igc.program.nodes import copy_node
+from igc.program.rebuild import Env, rebuild
 
 TOLERANCE = 1e-10  # of an output's largest value: b + 1 * (a - b) rounds
 NUDGE = 1e-3
@@ -197,14 +198,17 @@ def differentiable(program: Program) -> Program:
 def _replaced(
     program: Program, choose: Callable[[fx.Node], Callable[..., Tensor] | None]
 ) -> Program:
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
-    for node in program.graph.nodes:
-        new = env[node] = copy_node(graph, node, env.__getitem__)
+    """The program that calls what is chosen, on the function it called before, in its place."""
+
+    def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node | None:
         chosen = choose(node)
-        if chosen is not None:
-            new.target = partial(chosen, node.target)
-    return program.with_graph(graph, program.constants)
+        if chosen is None:
+            return None
+        new = copy_node(graph, node, env.__getitem__)
+        new.target = partial(chosen, node.target)
+        return new
+
+    return rebuild(program, make)
 
 
 def _tilt(function: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

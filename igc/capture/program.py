@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -96,7 +95,7 @@ def program_of(
             )
         },
     )
-    return _tidy(normalize(program))
+    return normalize(program)
 
 
 def _check_outputs(module: nn.Module, leaves: Sequence[Any]) -> None:
@@ -221,11 +220,3 @@ def _items(mapping: object) -> list[tuple[str, Any]]:
     """Name and value of anything that behaves like a mapping; nothing for anything else."""
     items = getattr(mapping, "items", None)
     return [(str(k), v) for k, v in items()] if callable(items) else []
-
-
-def _tidy(program: Program) -> Program:
-    program.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-    program.graph.lint()
-    tidy = program.with_graph(program.graph, program.constants)
-    used = {d for s in tidy.inputs for d in s.dims if isinstance(d, str)}
-    return replace(tidy, sizes={k: v for k, v in tidy.sizes.items() if k in used})

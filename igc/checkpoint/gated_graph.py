@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from igc.errors import BadInput
@@ -17,7 +17,7 @@ from igc.program.devices import on_cpu
 from igc.program.digest import storage_key
 from igc.program.execute import execute
 from igc.program.gates import tasks_of
-from igc.program.nodes import copy_node
+from igc.program.rebuild import with_arguments
 
 PARAMETER, FROZEN, BUFFER = "parameter", "frozen", "buffer"
 
@@ -209,19 +209,8 @@ def _find(root: nn.Module, name: str) -> Tensor:
 
 def _retyped(program: Program, dtype: torch.dtype) -> Program:
     """The program with its floating type replaced wherever the graph names it."""
-
-    def change(value: Any) -> Any:
-        if isinstance(value, (list, tuple)):
-            return type(value)(change(v) for v in value)
-        return dtype if value is program.dtype else value
-
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
-    for node in program.graph.nodes:
-        new = env[node] = copy_node(graph, node, env.__getitem__)
-        new.args = change(new.args)
-        new.kwargs = {k: change(v) for k, v in new.kwargs.items()}
     specs = tuple(
         replace(s, dtype=dtype) if s.dtype == program.dtype else s for s in program.inputs
     )
-    return replace(program, graph=graph, inputs=specs, dtype=dtype)
+    named = with_arguments(program, lambda a: dtype if a is program.dtype else a)
+    return replace(named, inputs=specs, dtype=dtype)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from igc.program.nodes import copy_node
 from igc.program.program import Program
+from igc.program.rebuild import with_arguments
 
 CPU = torch.device("cpu")
 STAY = ("cpu", "meta")
@@ -53,17 +53,8 @@ def placed(program: Program, device: torch.device) -> Program:
             moved[key] = value.to(device)
         return moved[key]
 
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
-    for node in program.graph.nodes:
-        new = env[node] = copy_node(graph, node, env.__getitem__)
-        if node.op == "call_function":
-            new.args, new.kwargs = pytree.tree_map(
-                lambda a: device if isinstance(a, torch.device) else a, (new.args, new.kwargs)
-            )
-    return replace(
-        program, graph=graph, constants={k: move(v) for k, v in program.constants.items()}
-    )
+    named = with_arguments(program, lambda a: device if isinstance(a, torch.device) else a)
+    return replace(named, constants={k: move(v) for k, v in named.constants.items()})
 
 
 def _names_another(node: fx.Node) -> bool:

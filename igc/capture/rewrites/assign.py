@@ -6,65 +6,53 @@ channel is traced to where it comes from, and nothing that was overwritten is ke
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
 
-from igc.ops.facts import argument
-from igc.program.nodes import args_of, call_like, copy_node
-from igc.program.shapes import Value
+from igc.capture.rewrites.context import Rewriting
 
 aten = torch.ops.aten
 TO_THE_END = 2**63 - 1
-Facts = dict[fx.Node, Value]
-Env = dict[fx.Node, Any]
 
 
-def slice_scatter(graph: fx.Graph, node: fx.Node, env: Env, facts: Facts) -> Any:
+def slice_scatter(at: Rewriting) -> Any:
     """`slice_scatter(x, y, axis, start, end)`: x before start, y, x from end on."""
-    x, y = args_of(node)[:2]
-    axis, step = int(argument(node, 2, "dim", 0)), argument(node, 5, "step", 1)
-    start, end = argument(node, 3, "start"), argument(node, 4, "end")
-    start, end = 0 if start is None else start, TO_THE_END if end is None else end
-    bounds = isinstance(start, int) and isinstance(end, int) and start >= 0 and end >= start
-    if not bounds or step != 1 or facts[x].dtype != facts[y].dtype:
-        return copy_node(graph, node, env.__getitem__)
-    axis %= len(facts[x].dims)
-    parts = [env[y]]
-    if start > 0:
-        parts.insert(0, call_like(graph, node, aten.slice.Tensor, env[x], axis, 0, start, 1))
-    if end < TO_THE_END:  # empty where the axis ends before: at another size it may not
-        parts.append(call_like(graph, node, aten.slice.Tensor, env[x], axis, end, TO_THE_END, 1))
-    return parts[0] if len(parts) == 1 else call_like(graph, node, aten.cat.default, parts, axis)
+    start = 0 if at["start"] is None else at["start"]
+    end = TO_THE_END if at["end"] is None else at["end"]
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start <= end):
+        return at.kept("its bounds are sizes, or counted from the end")
+    if at["step"] != 1:
+        return at.kept("it leaves entries out")
+    if at.dtype(at["self"]) != at.dtype(at["src"]):
+        return at.kept("it casts what is assigned")
+    return _joined(at, start, at["src"], end)
 
 
-def select_scatter(graph: fx.Graph, node: fx.Node, env: Env, facts: Facts) -> Any:
+def select_scatter(at: Rewriting) -> Any:
     """`select_scatter(x, y, axis, index)`: as `slice_scatter` of one index."""
-    x, y, axis, index = args_of(node)
-    if not isinstance(index, int) or index < 0 or facts[x].dtype != facts[y].dtype:
-        return copy_node(graph, node, env.__getitem__)
-    axis %= len(facts[x].dims)
-    parts = [call_like(graph, node, aten.unsqueeze.default, env[y], axis)]
-    if index > 0:
-        parts.insert(0, call_like(graph, node, aten.slice.Tensor, env[x], axis, 0, index, 1))
-    parts.append(call_like(graph, node, aten.slice.Tensor, env[x], axis, index + 1, TO_THE_END, 1))
-    return call_like(graph, node, aten.cat.default, parts, axis)
+    index = at["index"]
+    if not isinstance(index, int) or index < 0:
+        return at.kept("its index is a size, or counted from the end")
+    if at.dtype(at["self"]) != at.dtype(at["src"]):
+        return at.kept("it casts what is assigned")
+    axis = at.axis(at["self"], at["dim"])
+    return _joined(at, index, at(aten.unsqueeze.default, at["src"], axis), index + 1)
 
 
-def copy(graph: fx.Graph, node: fx.Node, env: Env, facts: Facts) -> Any:
+def _joined(at: Rewriting, start: int, middle: fx.Node, end: int) -> Any:
+    """`middle` between what is before `start` and from `end` on."""
+    x, axis = at["self"], at.axis(at["self"], at["dim"])
+    parts = [at.slice(x, axis, 0, start)] if start > 0 else []
+    parts.append(middle)
+    if end < TO_THE_END:  # empty where the axis ends before: at another size it may not
+        parts.append(at.slice(x, axis, end, TO_THE_END))
+    return at.now(middle) if len(parts) == 1 else at(aten.cat.default, parts, axis)
+
+
+def copy(at: Rewriting) -> Any:
     """`copy(x, y)`: y, where it has the shape and dtype of x."""
-    x, y = args_of(node)[:2]
-    same = isinstance(y, fx.Node) and (facts[x].shape, facts[x].dtype) == (
-        facts[y].shape,
-        facts[y].dtype,
-    )
-    return env[y] if same else copy_node(graph, node, env.__getitem__)
-
-
-SCATTERS: dict[Any, Callable[[fx.Graph, fx.Node, Env, Facts], Any]] = {
-    aten.slice_scatter.default: slice_scatter,
-    aten.select_scatter.default: select_scatter,
-    aten.copy.default: copy,
-}
+    if at.facts[at["self"]] != at.facts[at["src"]]:
+        return at.kept("it casts or repeats what is assigned")
+    return at.now(at["src"])

@@ -6,54 +6,28 @@ no channel of x is kept for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
 
-from igc.program.nodes import args_of, call_like, copy_node, mapped
-from igc.program.shapes import Value
+from igc.capture.rewrites.context import Rewrite, Rewriting
 
 aten = torch.ops.aten
-Env = dict[fx.Node, Any]
 
 
-def _full(value: float | None, sizes_given: bool) -> Callable[..., Any]:
-    def rewrite(graph: fx.Graph, node: fx.Node, env: Env, facts: dict[fx.Node, Value]) -> Any:
-        """full(sizes, value) in the node's own type; `value` None: it is the last argument."""
-        x, *rest = args_of(node)
-        fill = rest[-1] if value is None and rest else node.kwargs.get("fill_value", value)
-        if isinstance(fill, fx.Node) or fill is None:
-            return copy_node(graph, node, env.__getitem__)
-        sizes = (
-            mapped(list(rest[0]), env.__getitem__)
-            if sizes_given
-            else [
-                call_like(graph, node, aten.sym_size.int, env[x], a)
-                for a in range(len(facts[x].dims))
-            ]
-        )
-        dtype = facts[node].dtype
-        new = call_like(graph, node, aten.full.default, sizes, _of_type(fill, dtype))
-        new.kwargs = {"dtype": dtype, "device": torch.device("cpu")}
-        return new
+def full(value: float | None = None) -> Rewrite:
+    """`full` of the sizes that are given, else of the operand's, in the type of the result.
+
+    `value` fills it, by default the one that the call is given.
+    """
+
+    def rewrite(at: Rewriting) -> Any:
+        fill, dtype = at["fill_value"] if value is None else value, at.dtype(at.node)
+        if isinstance(fill, fx.Node):
+            return at.kept("its value is a size")
+        sizes = at["size"] if "size" in at.arguments else at.sizes(at["self"])
+        fill = bool(fill) if dtype == torch.bool else fill
+        return at(aten.full.default, sizes, fill, dtype=dtype, device=torch.device("cpu"))
 
     return rewrite
-
-
-def _of_type(value: Any, dtype: torch.dtype | None) -> Any:
-    """The number as one of that type: `full` and its spellings round alike."""
-    if dtype == torch.bool:
-        return bool(value)
-    return value
-
-
-CREATED: dict[Any, Callable[..., Any]] = {
-    aten.new_zeros.default: _full(0, True),
-    aten.new_ones.default: _full(1, True),
-    aten.new_full.default: _full(None, True),
-    aten.zeros_like.default: _full(0, False),
-    aten.ones_like.default: _full(1, False),
-    aten.full_like.default: _full(None, False),
-}

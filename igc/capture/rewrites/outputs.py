@@ -1,79 +1,63 @@
 """Operations with several outputs, as those with one: norms without their statistics, extremes
 without their places, a variance and a mean.
 
-A rewrite returns the list of outputs, None for those that nothing reads; it leaves the node as it
+A rewrite returns the list of outputs, None for those that nothing reads; it leaves the call as it
 is where one is read that it does not make.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
 
-from igc.program.nodes import args_of, call_like, copy_node
-from igc.program.shapes import Value
+from igc.capture.rewrites.context import Rewrite, Rewriting
+from igc.program.nodes import args_of
 
 aten = torch.ops.aten
-Env = dict[fx.Node, Any]
 
 
-def _batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
-    x, weight, bias, mean, var, momentum, eps = (
-        env[a] if isinstance(a, fx.Node) else a for a in node.args
+def batch_norm(at: Rewriting) -> Any:
+    """With the statistics that are given."""
+    return _normed(at, at["running_mean"], at["running_var"], False)
+
+
+def own_batch_norm(at: Rewriting) -> Any:
+    """Over the batch's own statistics, as weights are standardised."""
+    return _normed(at, None, None, at["training"])
+
+
+def _normed(at: Rewriting, mean: Any, variance: Any, training: bool) -> Any:
+    if _reads_more_than_the_first(at.node):
+        return at.kept("its statistics are read")
+    x, weight, bias, momentum, eps = (
+        at[name] for name in ("input", "weight", "bias", "momentum", "eps")
     )
-    return [call_like(graph, node, aten.batch_norm.default, x, weight, bias, mean, var,
-                 False, momentum, eps, False)]  # fmt: skip
+    return [at(aten.batch_norm.default, x, weight, bias, mean, variance,
+               training, momentum, eps, False), None, None]  # fmt: skip
 
 
-def _own_batch_norm(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
-    """Over the batch's own statistics, as weights are standardised; only the first output read."""
-    if _reads_more_than_the_first(node):
-        return copy_node(graph, node, env.__getitem__)
-    x, weight, bias, training, momentum, eps = (
-        env[a] if isinstance(a, fx.Node) else a for a in node.args
-    )
-    return [call_like(graph, node, aten.batch_norm.default, x, weight, bias, None, None,
-                  training, momentum, eps, False), None, None]  # fmt: skip
+def extreme(target: Any) -> Rewrite:
+    """The values of max(x, dim) or min(x, dim), by `target`."""
+
+    def rewrite(at: Rewriting) -> Any:
+        if _reads_more_than_the_first(at.node):
+            return at.kept("the places of its values are read")
+        return [at(target, at["self"], [at["dim"]], at["keepdim"]), None]
+
+    return rewrite
 
 
-def _extreme(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
-    """The values of max(x, dim) and min(x, dim), where nothing reads the indices."""
-    if _reads_more_than_the_first(node):
-        return copy_node(graph, node, env.__getitem__)
-    x, *rest = args_of(node)
-    target = aten.amax.default if node.target is aten.max.dim else aten.amin.default
-    keep = rest[1] if len(rest) > 1 else bool(node.kwargs.get("keepdim", False))
-    return [call_like(graph, node, target, env[x], [rest[0]], keep), None]
-
-
-def _variance_and_mean(graph: fx.Graph, node: fx.Node, env: Env, _: dict[fx.Node, Value]) -> Any:
+def variance_and_mean(at: Rewriting) -> Any:
     """var_mean(x, dim, ...) is var(x, dim, ...) and mean(x, dim, keepdim)."""
-    x, *rest = args_of(node)
-    kwargs = dict(node.kwargs)
-    dim = rest[0] if rest else kwargs.pop("dim", None)
-    if node.target is aten.var_mean.dim:
-        unbiased, keep = (
-            rest[i] if len(rest) > i else kwargs.get(name, default)
-            for i, name, default in ((1, "unbiased", True), (2, "keepdim", False))
-        )
-        kwargs = {"correction": 1 if unbiased else 0, "keepdim": keep}
-    variance = call_like(graph, node, aten.var.correction, env[x], dim, **kwargs)
-    mean = call_like(graph, node, aten.mean.dim, env[x], dim, bool(kwargs.get("keepdim", False)))
-    return [variance, mean]
+    x, dim, keep = at["self"], at["dim"], at["keepdim"]
+    if "unbiased" in at.arguments:
+        given = {"correction": int(at["unbiased"]), "keepdim": keep}
+    else:
+        given = at.keywords("correction", "keepdim")
+    return [at(aten.var.correction, x, dim, **given), at(aten.mean.dim, x, dim, bool(keep))]
 
 
 def _reads_more_than_the_first(node: fx.Node) -> bool:
     return any(len(user.users) and args_of(user)[1] != 0 for user in node.users)
-
-
-SEVERAL: dict[Any, Callable[..., Any]] = {
-    aten._native_batch_norm_legit_no_training.default: _batch_norm,
-    aten._native_batch_norm_legit.no_stats: _own_batch_norm,
-    aten.max.dim: _extreme,
-    aten.min.dim: _extreme,
-    aten.var_mean.correction: _variance_and_mean,
-    aten.var_mean.dim: _variance_and_mean,
-}

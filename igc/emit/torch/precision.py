@@ -18,6 +18,8 @@ from torch.utils import _pytree as pytree
 
 from igc.program import Program
 from igc.program.dtypes import cast_to
+from igc.program.nodes import call_like, copy_node
+from igc.program.rebuild import Env, rebuild, with_arguments
 
 aten = torch.ops.aten
 
@@ -36,19 +38,13 @@ def retype(program: Program, dtype: torch.dtype, of: torch.dtype | None = None) 
     program = replace(program, constants=constants, kinds={})
     if dtype == old:
         return program
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
 
     def convert(value: Any) -> Any:
         return dtype if isinstance(value, torch.dtype) and value == old else value
 
-    for node in program.graph.nodes:
-        env[node] = graph.node_copy(node, env.__getitem__)
-        if node.op == "call_function":
-            env[node].args = pytree.tree_map(convert, env[node].args)
-            env[node].kwargs = pytree.tree_map(convert, env[node].kwargs)
     inputs = tuple(replace(spec, dtype=convert(spec.dtype)) for spec in program.inputs)
-    return replace(program, graph=graph, inputs=inputs, dtype=convert(program.dtype))
+    new = with_arguments(program, convert)
+    return replace(new, inputs=inputs, dtype=convert(program.dtype))
 
 
 def names_type(program: Program, dtype: torch.dtype) -> bool:
@@ -70,21 +66,18 @@ def with_casts(program: Program) -> Program:
     }
     if not own:
         return program
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
     cast: dict[fx.Node, fx.Node] = {}
 
-    def reads(node: fx.Node) -> fx.Node:
-        return cast.get(node, env[node])
-
-    for node in program.graph.nodes:
-        env[node] = graph.node_copy(node, env.__getitem__ if _names_a_type(node) else reads)
+    def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node:
+        new = copy_node(
+            graph, node, lambda n: env[n] if _names_a_type(node) else cast.get(n, env[n])
+        )
         if node.op == "get_attr" and str(node.target) in own:
-            cast[node] = graph.call_function(aten._to_copy.default, (env[node],))
-            cast[node].kwargs = {"dtype": own[str(node.target)]}
-            cast[node].meta = dict(node.meta)
-    graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-    return replace(program, graph=graph)
+            dtype = own[str(node.target)]
+            cast[node] = call_like(graph, node, aten._to_copy.default, new, dtype=dtype)
+        return new
+
+    return rebuild(program, make)
 
 
 def _names_a_type(node: fx.Node) -> bool:

@@ -24,6 +24,8 @@ from igc.program.devices import on_cpu
 from igc.program.digest import Source, storage_key
 from igc.program.dtypes import cast_to
 from igc.program.gates import tasks_of
+from igc.program.nodes import copy_node
+from igc.program.rebuild import Env, rebuild
 
 _serial = count(1)
 
@@ -185,13 +187,15 @@ def tied(program: Program) -> Program:
     named = {k: first.setdefault(storage_key(v, k), k) for k, v in program.constants.items()}
     if all(a == b for a, b in named.items()):
         return program
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
-    for node in program.graph.nodes:
-        env[node] = graph.node_copy(node, env.__getitem__)
-        if node.op == "get_attr":
-            env[node].target = named[str(node.target)]
-    return program.with_graph(graph, program.constants)
+
+    def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node | None:
+        if node.op != "get_attr":
+            return None
+        new = copy_node(graph, node, env.__getitem__)
+        new.target = named[str(node.target)]
+        return new
+
+    return rebuild(program, make)
 
 
 def _place(module: nn.Module, name: str, value: Tensor, trainable: bool) -> None:
