@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import torch
@@ -58,15 +59,21 @@ def without_empty_pieces(program: Program) -> Program:
     def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node | None:
         if node.target is not aten.cat.default:
             return None
-        every, own = args_of(node)[0], facts[node].dtype
-        kept = [t for t in every if t not in empty or facts[t].dtype != own]
-        if not kept or len(kept) == len(every):
+        every = args_of(node)[0]
+        kept = [t for t in every if t not in empty]
+        if len(kept) == len(every) or _joined_type(kept, facts) != facts[node].dtype:
             return None
         new = copy_node(graph, node, env.__getitem__)
         new.args = ([env[t] for t in kept], *new.args[1:])
         return new
 
     return rebuild(program, make)
+
+
+def _joined_type(pieces: list[fx.Node], facts: dict[fx.Node, Value]) -> torch.dtype | None:
+    """The type of these pieces joined; None where there are none."""
+    types = [d for t in pieces if (d := facts[t].dtype) is not None]
+    return reduce(torch.promote_types, types) if types else None
 
 
 def rewritten(program: Program) -> Program:

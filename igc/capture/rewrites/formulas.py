@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import fx
 
 from igc.capture.rewrites.context import Rewrite, Rewriting
 
@@ -32,8 +33,8 @@ def glu(at: Rewriting) -> Any:
 def one_hot(at: Rewriting) -> Any:
     """one_hot(x, n) = x[..., None] == arange(n), as int64."""
     classes = at["num_classes"]
-    if not isinstance(classes, int) or classes < 1:
-        return at.kept("its classes are not a number that is given")
+    if isinstance(classes, fx.Node):
+        return at.kept("the number of its classes is a size")
     cpu = torch.device("cpu")
     numbers = at(aten.arange.default, classes, dtype=torch.int64, device=cpu)
     equal = at(aten.eq.Tensor, at(aten.unsqueeze.default, at["self"], -1), numbers)
