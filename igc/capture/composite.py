@@ -34,12 +34,13 @@ SPLIT = frozenset({
 })  # fmt: skip
 
 
-def decompositions(graph: fx.Graph, known: Mapping[str, Any]) -> list[dict[Any, Any]]:
-    """Tables for `run_decompositions` on a graph that holds ops not in `known`, best first.
+def decompositions(
+    graph: fx.Graph, known: Mapping[str, Any], table: Mapping[Any, Any]
+) -> list[dict[Any, Any]]:
+    """Parts of torch's `table` of decompositions for a graph that holds ops not in `known`.
 
-    The last one writes out nothing that torch could fail on.
+    Best first; the last one writes out nothing that torch could fail on.
     """
-    table = torch.export.default_decompositions()
     least = {op: table[op] for op in WRITTEN_OUT if op in table}
     if not any(_composite(op, known) for op in _called(graph)):
         return [least]

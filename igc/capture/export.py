@@ -1,4 +1,4 @@
-"""nn.Module -> Program, by `torch.export`; the only file that calls it."""
+"""nn.Module -> Program, by `torch.export`; the only file of capture that calls it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, export
+from torch.export import Dim, default_decompositions, export
 
 from igc.capture.composite import decompositions
 from igc.capture.in_place import functionalized
@@ -180,7 +180,7 @@ def _exported(
     if graph is not None:
         yield program_of(module, exported, graph, inputs)
         return
-    *composite, least = decompositions(exported.graph, UNDERSTOOD)
+    *composite, least = decompositions(exported.graph, UNDERSTOOD, default_decompositions())
     for table in composite:
         # Torch raises many kinds of errors here; the operations stay as they are then.
         program = None

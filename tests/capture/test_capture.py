@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -257,3 +260,18 @@ def test_standardised_kernels_become_plain_ones(
     targets = {str(n.target) for n in static.program.graph.nodes if n.op == "call_function"}
     assert targets == {"aten.conv2d.default"}
     assert igc.verify(net, static, x).passed
+
+
+def test_one_file_calls_torch_export() -> None:
+    """Another one, which turns its result into a program, imports types of it."""
+    found: dict[str, set[str]] = {}
+    for path in Path(igc.__file__).with_name("capture").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("torch.export."):
+                found.setdefault(path.name, set()).update(a.name for a in node.names)
+            elif isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.export":
+                found.setdefault(path.name, set()).add("torch.export")
+    assert found == {
+        "export.py": {"Dim", "default_decompositions", "export"},
+        "program.py": {"ExportedProgram", "InputKind", "OutputKind"},
+    }
