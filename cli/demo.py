@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +49,7 @@ def command(
     """
     if epochs is not None and not train:
         raise typer.BadParameter("--epochs goes with --train")
-    from igc.files import check_writable_folder, write_atomic
+    from igc.files import check_writable_folder
 
     check_writable_folder(out)
     out.mkdir(exist_ok=True)
@@ -65,22 +64,14 @@ def command(
             checkpoint = out / "gated.pt"
             trained = train_network(checkpoint, epochs or EPOCHS)
         found = run(out, checkpoint)
-        check = replace(found.check, reference=found.checkpoint)
-        page = out / "report.html"
-        write_atomic(page, found.report.to_html())
     outcome = {
         **found.to_dict(),
-        "check": check.to_dict(),
         "training": None if trained is None else trained.to_dict(),
-        "html": str(page),
+        "html": str(found.html),
     }
     if as_json:
         print_json(outcome)
     else:
         if trained is not None:
             typer.echo(f"{trained}\n")
-        render.demo(outcome, str(check))
-    if not check.passed:
-        from igc.errors import CheckFailed
-
-        raise CheckFailed("the gated network and its ONNX file differ: please report this")
+        render.demo(outcome, str(found.check))

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 import typer
 
+from igc.reports.writers import WRITERS  # noqa: TID253 - names and functions of text alone
+
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8", "bool")
+TABLE = "table"  # how a report is drawn, not written
+FORMATS = (TABLE, *WRITERS)
 
 _SCALE = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*([kmgt]?)", re.IGNORECASE)
@@ -92,3 +96,19 @@ def parse_tasks(text: str) -> TaskNames:
     if len(set(names)) < len(names):
         raise typer.BadParameter(f"{text!r} names a task twice; name each once")
     return TaskNames(names)
+
+
+def parse_format(text: str) -> str:
+    """Returns the name of a format of reports, one of FORMATS.
+
+    Raises typer.BadParameter for any other.
+    """
+    if text not in FORMATS:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, FORMATS))}")
+    return text
+
+
+def suffixes() -> str:
+    """How the file of a report may end: .html, .md or .txt."""
+    *most, last = (f".{name}" for name in WRITERS)
+    return f"{', '.join(most)} or {last}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,22 +17,12 @@ from .common import (
     require_shapes,
 )
 from .options import Input, Model
-from .parse import Quantity, parse_quantity
+from .parse import FORMATS, TABLE, Quantity, parse_format, parse_quantity
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from igc.reports import Report
-
-
-class Format(str, enum.Enum):
-    """How a report is printed."""
-
-    table = "table"
-    json = "json"
-    md = "md"
-    csv = "csv"
-    html = "html"
 
 
 def command(
@@ -46,8 +35,14 @@ def command(
         ),
     ],
     how: Annotated[
-        Format, typer.Option("--format", help="How to print the report.")
-    ] = Format.table,
+        str,
+        typer.Option(
+            "--format",
+            parser=parse_format,
+            metavar=f"[{'|'.join(FORMATS)}]",
+            help="How to print the report.",
+        ),
+    ] = TABLE,
     max_macs: Annotated[
         Quantity | None,
         typer.Option(
@@ -92,7 +87,10 @@ def command(
             None if max_macs is None else max_macs.value,
             None if max_params is None else max_params.value,
         )
-    _print(result, how)
+    if how == TABLE:
+        render.report(result.to_dict())
+    else:
+        typer.echo(result.text(how), nl=False)
     if over:
         from igc.errors import CheckFailed
 
@@ -118,17 +116,3 @@ def make_report(path: Path, model: str | None, inputs: tuple[Tensor, ...] | None
     network = load_network(path, model)
     made = igc.report(network, igc.compile(network, inputs), files={"gated": path})
     return replace(made, network=path.name)
-
-
-def _print(result: Report, how: Format) -> None:
-    """Prints the report on stdout in the format asked for."""
-    if how is Format.table:
-        render.report(result.to_dict())
-        return
-    writers = {
-        Format.json: result.to_json,
-        Format.md: result.to_markdown,
-        Format.csv: result.to_csv,
-        Format.html: result.to_html,
-    }
-    typer.echo(writers[how](), nl=False)

@@ -70,6 +70,5 @@ def _require_compared(check: Check, candidate: Path) -> None:
     """Raises BadInput for a file that onnxruntime does not run: nothing could be compared."""
     from igc.errors import BadInput
 
-    odd = [line for line in check.failures if line.startswith("the candidate does not run")]
-    if odd and not any(output.legs for output in check.outputs.values()):
-        raise BadInput(f"{candidate} could not be checked: {odd[0]}")
+    if check.unrun and not check.outputs:
+        raise BadInput(f"{candidate} could not be checked: {check.unrun[0]}")

@@ -3,6 +3,7 @@
     static = igc.compile("gated.pt")               # or igc.compile(module, example_inputs)
     igc.export_onnx(static, "model.onnx")
     print(igc.verify("gated.pt", "model.onnx"))
+    igc.deliver("gated.pt", "model.onnx")          # all of it at once, as `igc compile` does
 
 The names below are the public interface; they are imported when first used, so that
 `import igc` is quick.
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from igc.checkpoint import load as load
     from igc.checkpoint import save as save
     from igc.compiler import compile as compile
+    from igc.delivery import deliver as deliver
+    from igc.delivery import export_onnx as export_onnx
     from igc.emit import StaticNetwork as StaticNetwork
-    from igc.emit import export_onnx as export_onnx
     from igc.nn import gate as gate
     from igc.nn import sparsity_loss as sparsity_loss
     from igc.reports import explain as explain
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "StaticNetwork": "igc.emit",
     "compile": "igc.compiler",
+    "deliver": "igc.delivery",
     "explain": "igc.reports",
-    "export_onnx": "igc.emit",
+    "export_onnx": "igc.delivery",
     "gate": "igc.nn",
     "inspect": "igc.reports",
     "load": "igc.checkpoint",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 from torch.utils import _pytree as pytree
 
 from igc.analysis.gates import refuse_open_questions
 from igc.capture import Example, capture
+from igc.checkpoint import load_program
 from igc.emit import StaticNetwork, emit
 from igc.errors import BadInput
 from igc.passes import PIPELINE, Pass, Record, run_passes, with_split_groups
@@ -21,6 +22,7 @@ from igc.program.health import check_gates
 from igc.program.rebuild import with_outputs
 
 Source = nn.Module | Program | str | os.PathLike[str]
+After = Callable[[Pass, Program], None]
 
 
 def compile(  # the public name is igc.compile
@@ -54,48 +56,55 @@ def compilation(
     tasks: Sequence[str] | None = None,
     *,
     split_groups: bool = False,
+    after: After | None = None,
+    stop_after: str | None = None,
 ) -> Compilation:
-    """As `compile`, with the programs before and after and the record of the passes."""
-    gated = program_of(module_or_path, example_inputs)
-    if tasks is not None:
-        gated = only(gated, tasks)
-    program, record = compile_program(gated, with_split_groups() if split_groups else PIPELINE)
+    """As `compile`, with the programs before and after and the record of the passes.
+
+    `after` is shown every pass and what it made; `stop_after` names the last one to run.
+    """
+    whole = program_of(module_or_path, example_inputs)
+    gated = whole if tasks is None else only(whole, tasks)
+    pipeline = with_split_groups() if split_groups else PIPELINE
+    program, record = compile_program(gated, pipeline, after, stop_after)
     static = emit(program)
     if isinstance(module_or_path, nn.Module):
         static.to(device_of(module_or_path))
     static.record = record
     from_file = not isinstance(module_or_path, (nn.Module, Program))
-    static.compiled_from = source_of(gated, str(gated.note["source_sha256"]) if from_file else "")
+    static.compiled_from = source_of(whole, str(whole.note["source_sha256"]) if from_file else "")
     return Compilation(gated, program, static, record)
 
 
 def compile_program(
-    gated: Program, pipeline: tuple[Pass, ...] = PIPELINE
+    gated: Program,
+    pipeline: tuple[Pass, ...] = PIPELINE,
+    after: After | None = None,
+    stop_after: str | None = None,
 ) -> tuple[Program, Record]:
     """The static program of a gated one, and the record of the passes."""
+    names = [each.name for each in pipeline]
+    if stop_after is not None and stop_after not in names:
+        raise BadInput(f"no pass is named {stop_after!r}; the passes are {', '.join(names)}")
     record = Record()
     check_gates(gated)
     refuse_open_questions(gated)
-    return run_passes(gated, record, pipeline), record
+    return run_passes(gated, record, pipeline, after, stop_after), record
 
 
 def program_of(source: Source, example_inputs: Example | None = None) -> Program:
     """The captured program of a module, a program or a path."""
     if isinstance(source, Program):
         return source
-    if isinstance(source, nn.Module):
-        own = getattr(source, "to_program", None)
-        if own is not None and example_inputs is None:
-            program: Program = own()
-            return program
-        if example_inputs is None:
-            raise BadInput(
-                "igc.compile: a module needs example_inputs, a tensor or tuple of tensors"
-            )
+    if not isinstance(source, nn.Module):
+        return load_program(source)
+    own = getattr(source, "to_program", None)
+    if example_inputs is not None:
         return capture(source, example_inputs)
-    from igc.checkpoint import load_program
-
-    return load_program(source)
+    if own is None:
+        raise BadInput("igc.compile: a module needs example_inputs, a tensor or tuple of tensors")
+    program: Program = own()
+    return program
 
 
 def only(program: Program, tasks: Sequence[str]) -> Program:

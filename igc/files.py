@@ -2,8 +2,9 @@
 
 Everything igc writes goes to a temporary file beside the target first, is flushed to the disk
 and then renamed over it. Until that instant an older file under the same name stays as it was.
-Only a process that is killed outright (SIGKILL, a power cut) leaves its hidden `.igc-...` folder
-behind; it may be deleted.
+Several files are renamed one after another, once all are written; where one cannot be, those before
+it are taken back. Only a process that is killed outright (SIGKILL, a power cut) leaves some new and
+some old, each of them whole, and its hidden `.igc-...` folders, which may be deleted.
 """
 
 from __future__ import annotations
@@ -15,59 +16,163 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from igc.errors import BadInput, IgcError
 
 DISK = frozenset({
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG,
-    errno.ENOSPC, errno.ENOTEMPTY, errno.EPERM, errno.EROFS,
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR,
+    errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.ENOTEMPTY, errno.EPERM, errno.EROFS,
 })  # fmt: skip
+
+
+@contextlib.contextmanager
+def together() -> Iterator[Together]:
+    """Collects files and folders to write, and puts all of them in place on success, or none.
+
+    Each is written in a fresh hidden folder beside its target, under the target's own name: some
+    writers go by the suffix, and some put the name into the file. When the block raises anything,
+    KeyboardInterrupt and SystemExit included, or one of them cannot be put in place, all targets
+    are as they were. An existing file hands its permissions on; a symbolic link stays a link, its
+    target is replaced. What was asked for first is put in place last.
+
+    Raises BadInput when a target cannot be written: no such folder, no permission, a folder or a
+    device under that name, a read-only file, a full disk.
+    """
+    made = Together()
+    try:
+        with _telling_of_the_disk(made):
+            yield made
+        made.put()
+    finally:
+        made.clear()
+
+
+class Together:
+    """What `together` collects."""
+
+    def __init__(self) -> None:
+        self._parts: list[_Part] = []
+
+    @property
+    def shown(self) -> str | os.PathLike[str]:
+        """The target that was asked for last: what is being written."""
+        return self._parts[-1].shown if self._parts else "the files"
+
+    def file(self, path: str | os.PathLike[str]) -> Path:
+        """Where to write what will be the file `path`."""
+        return self._begin(path, _resolve(path)).temporary
+
+    def folder(self, path: str | os.PathLike[str]) -> Path:
+        """A fresh folder to fill; it will be `path`, which must not exist."""
+        part = self._begin(path, Path(path))
+        part.temporary.mkdir()
+        return part.temporary
+
+    def files_in(self, path: str | os.PathLike[str], names: Sequence[str]) -> list[Path]:
+        """Where to write these files of the folder `path`, which is made where it is missing."""
+        folder = Path(path)
+        if folder.exists():
+            return [self.file(folder / name) for name in names]
+        fresh = self.folder(folder)
+        return [fresh / name for name in names]
+
+    def _begin(self, shown: str | os.PathLike[str], target: Path) -> _Part:
+        part = _Part(shown, target, _folder_beside(target, shown))
+        self._parts.append(part)
+        return part
+
+    def put(self) -> None:
+        """Puts everything in place, or, where one of them fails, leaves all as it was."""
+        for part in self._parts:
+            with _telling_of_the_disk(part):
+                part.finish(alone=len(self._parts) == 1)
+        begun: list[_Part] = []
+        try:
+            for part in reversed(self._parts):
+                begun.append(part)
+                with _telling_of_the_disk(part):
+                    part.put()
+        except BaseException:
+            for part in reversed(begun):
+                part.take_back()
+            raise
+
+    def clear(self) -> None:
+        """Removes whatever is temporary."""
+        for part in self._parts:
+            shutil.rmtree(part.beside, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file or folder: its name as given, its place, and the hidden folder beside it."""
+
+    shown: str | os.PathLike[str]
+    target: Path
+    beside: Path
+
+    @property
+    def temporary(self) -> Path:
+        return self.beside / self.target.name
+
+    @property
+    def old(self) -> Path:
+        return self.beside / ".old"
+
+    def finish(self, *, alone: bool) -> None:
+        """Brings it to the disk. Where others follow, an older file stays at hand, too."""
+        if self.temporary.is_dir():
+            return
+        _flush_to_disk(self.temporary)
+        exists = self.target.exists()
+        os.chmod(self.temporary, _mode_of(self.target if exists else _new_file(self.beside)))
+        if exists and not alone:
+            try:
+                os.link(self.target, self.old)
+            except OSError:  # not every file system has links
+                shutil.copy2(self.target, self.old)
+
+    def put(self) -> None:
+        if self.temporary.is_dir():
+            os.rename(self.temporary, self.target)  # refuses a folder that holds anything
+        else:
+            os.replace(self.temporary, self.target)
+
+    def take_back(self) -> None:
+        """Undoes `put`, if that was done."""
+        with contextlib.suppress(OSError):  # the others have to be taken back all the same
+            if self.temporary.exists():
+                return
+            if self.old.exists():
+                os.replace(self.old, self.target)
+            elif self.target.is_dir():
+                shutil.rmtree(self.target)
+            else:
+                self.target.unlink()
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields where to write a temporary file, and renames that to `path` on success.
 
-    The temporary file has the name of `path`, in a fresh hidden folder beside it: some writers go
-    by the suffix, and some put the name into the file. When the block raises anything,
-    KeyboardInterrupt and SystemExit included, the folder is removed and `path` is left untouched.
-    An existing file hands its permissions on; a symbolic link stays a link, its target is replaced.
-
-    Raises BadInput when `path` cannot be written: no such folder, no permission, a folder or a
-    device under that name, a read-only file, a full disk.
+    As `together`, for one file.
     """
-    target = _resolve(path)
-    folder = _folder_beside(target, shown=path)
-    try:
-        temporary = folder / target.name
-        with _telling_of_the_disk(path):
-            yield temporary
-            _flush_to_disk(temporary)
-            os.chmod(temporary, _mode_of(target if target.exists() else _new_file(folder)))
-            os.replace(temporary, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with together() as place:
+        yield place.file(path)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a fresh folder to fill, and renames it to `path`, which must not exist, on success.
 
-    What the block leaves in it appears under `path` all at once, or not at all where it raises.
-    Raises BadInput like `atomic_write`, and where something has taken the name meanwhile.
+    As `together`, for one folder: what the block leaves in it appears under `path` all at once, or
+    not at all where it raises.
     """
-    target = Path(path)
-    folder = _folder_beside(target, shown=path)
-    try:
-        temporary = folder / target.name
-        with _telling_of_the_disk(path):
-            temporary.mkdir()
-            yield temporary
-            os.rename(temporary, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with together() as place:
+        yield place.folder(path)
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -94,7 +199,7 @@ def check_writable_folder(path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def _telling_of_the_disk(path: str | os.PathLike[str]) -> Iterator[None]:
+def _telling_of_the_disk(written: Together | _Part) -> Iterator[None]:
     """Turns what the system says of the disk into one line of BadInput, whoever was writing."""
     try:
         yield
@@ -104,7 +209,7 @@ def _telling_of_the_disk(path: str | os.PathLike[str]) -> Iterator[None]:
         number = _system_error(error)
         if number not in DISK:
             raise
-        raise BadInput(f"cannot write {path}: {os.strerror(number).lower()}") from error
+        raise BadInput(f"cannot write {written.shown}: {os.strerror(number).lower()}") from error
 
 
 def _system_error(error: BaseException | None) -> int:

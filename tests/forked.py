@@ -16,11 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import igc.checkpoint
-import igc.compiler
-import igc.emit.onnx
-import igc.reports
-import igc.verification  # noqa: F401 - all that a child would otherwise import once more
+import igc.delivery  # noqa: F401 - all that a child would otherwise import once more
 from igc_cli.main import run
 
 MEMORY = 3 << 30  # bytes of address space on top of what this process has

@@ -10,8 +10,8 @@ from importlib import import_module
 import igc
 
 NAMES = [
-    "StaticNetwork", "__version__", "compile", "explain", "export_onnx", "gate", "inspect", "load",
-    "report", "save", "sparsity_loss", "verify",
+    "StaticNetwork", "__version__", "compile", "deliver", "explain", "export_onnx", "gate",
+    "inspect", "load", "report", "save", "sparsity_loss", "verify",
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from igc.certificate import manifest_path
 from igc.errors import BadInput
 from igc.onnx_files.guard import read_onnx
 from igc.onnx_files.types import TYPES
@@ -36,11 +37,6 @@ class Certified:
     model: onnx.ModelProto
     manifest: Mapping[str, Any]
     problems: tuple[str, ...]
-
-
-def manifest_path(model: Path) -> Path:
-    """Where the manifest of a model lies: model.onnx -> model.manifest.json."""
-    return model.with_suffix(".manifest.json")
 
 
 def seal(manifest: bytes) -> bytes:

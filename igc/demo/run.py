@@ -1,9 +1,9 @@
-"""What `igc demo` does: compile the gated network, export, verify, report, predict."""
+"""What `igc demo` does: deliver the gated network as `igc compile` does, and let it predict."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 import igc
 from igc.demo.learn import Logits, score
 from igc.demo.people import TASKS, People, load, majority
+from igc.errors import CheckFailed
 from igc.reports import Report
 from igc.verification.result import Check
 
@@ -42,6 +43,7 @@ class Demo:
 
     checkpoint: str
     onnx: Path
+    html: Path
     check: Check
     report: Report
     predictions: tuple[Prediction, ...]
@@ -64,23 +66,23 @@ class Demo:
 
 
 def run(out_dir: Path, checkpoint: Path | None = None) -> Demo:
-    """Compiles a gated network of the demo to `out_dir`/demo.onnx and tries it; takes seconds.
+    """Delivers a gated network of the demo to `out_dir`/demo.onnx and tries it; takes seconds.
 
-    `checkpoint` is one that `igc.demo.train.train` wrote, by default the shipped one. A network
-    that fails verification raises nothing: see `check`. The pictures to show are taken at even
-    steps through the held-out set, not chosen by how well they do.
+    The cost report is `out_dir`/report.html. `checkpoint` is one that `igc.demo.train.train` wrote,
+    by default the shipped one. Raises `CheckFailed` where the file is not the same function:
+    nothing is written then. The pictures to show are taken at even steps through the held-out set,
+    not chosen by how well they do.
     """
-    onnx = out_dir / "demo.onnx"
+    onnx, html = out_dir / "demo.onnx", out_dir / "report.html"
     _, held_out = load()
     with ExitStack() as stack:
         if checkpoint is None:
             shipped = resources.files("igc.demo") / "data" / "gated.pt"
             checkpoint = stack.enter_context(resources.as_file(shipped))
         gated = igc.load(checkpoint).eval()
-        static = igc.compile(checkpoint)
-        igc.export_onnx(static, onnx)
-        check = igc.verify(checkpoint, onnx)
-        report = igc.report(checkpoint, static)
+        made = igc.deliver(checkpoint, onnx, report=html)
+    if made.report is None:
+        raise CheckFailed(made.failure)
     with torch.no_grad():
         before: Logits = gated(held_out.inputs)
     after = predict(onnx, held_out.inputs)
@@ -88,8 +90,9 @@ def run(out_dir: Path, checkpoint: Path | None = None) -> Demo:
     return Demo(
         checkpoint=checkpoint.name,
         onnx=onnx,
-        check=check,
-        report=report,
+        html=html,
+        check=replace(made.checks["onnx"], reference=checkpoint.name),
+        report=made.report,
         predictions=tuple(_prediction(held_out, after, i) for i in shown),
         accuracy={
             "majority": majority(held_out),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from igc.emit.onnx.write import OnnxInfo, export_onnx
-from igc.emit.torch.source import export_source
+from igc.emit.onnx.write import OnnxInfo, write_onnx
+from igc.emit.torch.source import write_source
 from igc.emit.torch.static import StaticNetwork, emit
 
-__all__ = ["OnnxInfo", "StaticNetwork", "emit", "export_onnx", "export_source"]
+__all__ = ["OnnxInfo", "StaticNetwork", "emit", "write_onnx", "write_source"]

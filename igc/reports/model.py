@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from igc.analysis.cost import Cost, Share
+from igc.reports.writers import WRITERS
 from igc.version import __version__
 
 SCHEMA = 1
@@ -85,27 +85,25 @@ class Report:
             "warnings": list(self.warnings),
         }
 
+    def text(self, form: str) -> str:
+        """The report in one of the formats of `igc.reports.writers.WRITERS`."""
+        return WRITERS[form](self.to_dict())
+
     def to_json(self) -> str:
         """The report as JSON, with a final newline."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return self.text("json")
 
     def to_markdown(self) -> str:
         """The report as Markdown tables."""
-        from igc.reports.markdown import markdown
-
-        return markdown(self.to_dict())
+        return self.text("md")
 
     def to_csv(self) -> str:
         """The report as one flat table: section, name, column, macs, flops, params."""
-        from igc.reports.flat import flat
-
-        return flat(self.to_dict())
+        return self.text("csv")
 
     def to_html(self) -> str:
         """The report as one self-contained page, with the gate map and MACs per layer as bars."""
-        from igc.reports.html import html
-
-        return html(self.to_dict())
+        return self.text("html")
 
     def __str__(self) -> str:
         return self.to_markdown()

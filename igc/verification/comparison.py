@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from igc.errors import BadInput, one_line
-from igc.verification.bounds import (
-    APPROXIMATED,
-    Yardstick,
-    float64_leg,
-    mismatch,
-    own_leg,
-    rounded_otherwise,
-    rounding,
-)
+from igc.verification.bounds import Yardstick, float64_leg, mismatch, own_leg, rounding
 from igc.verification.inputs import Draw
-from igc.verification.onnx_side import LEVELS, OnnxFile
-from igc.verification.result import Leg
-from igc.verification.torch_side import Side, TorchSide
-
-Outputs = list[Tensor]
+from igc.verification.reference import Reference, trusted
+from igc.verification.result import Leg, Unrun
+from igc.verification.side import Exact, Outputs, Side
 
 
 @dataclass
@@ -32,12 +23,13 @@ class Comparison:
 
     ref: Side
     cand: Side
-    input_names: list[str]
-    keep: list[int]
+    input_names: Sequence[str]
+    keep: Sequence[int]
     legs: list[Leg] = field(default_factory=list)
     lost: list[Leg] = field(default_factory=list)
     sound: set[tuple[str, str]] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
+    unrun: list[Unrun] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _draws: dict[str, Draw] = field(default_factory=dict)
 
@@ -47,95 +39,63 @@ class Comparison:
         Raises `BadInput` where the reference does not run on it, unless igc chose the image size.
         """
         for side in (self.ref, self.cand):
-            misfit = (
-                side.takes(self.input_names, draw.tensors) if isinstance(side, OnnxFile) else ""
-            )
+            misfit = side.takes(self.input_names, draw.tensors)
             if misfit:
                 self.notes.append(f"{draw.label} was not run: {misfit}")
                 return
         self._draws[draw.label] = draw
-        before = len(self.legs), len(self.failures), len(self.lost), set(self.sound)
+        kept: tuple[list[Any], ...] = (self.legs, self.failures, self.lost, self.unrun)
+        before, sound = [len(each) for each in kept], set(self.sound)
         try:
-            if isinstance(self.ref, OnnxFile):
-                self._from_onnx(self.ref, draw)
-            else:
-                self._from_torch(self.ref, draw)
+            self._compare(draw)
         except BadInput as error:
             if not draw.resized:
                 raise
-            del self.legs[before[0] :], self.failures[before[1] :], self.lost[before[2] :]
-            self.sound = before[3]
+            for each, length in zip(kept, before, strict=True):
+                del each[length:]
+            self.sound = sound
             self.notes.append(f"not compared at another image size: {error}")
 
     def inputs_of(self, leg: Leg) -> tuple[Tensor, ...]:
         """The inputs that a leg was run on."""
         return self._draws[leg.inputs].tensors
 
-    def _from_torch(self, ref: TorchSide, draw: Draw) -> None:
-        exact = self._trusted(draw, lambda: ref.double(draw.tensors))
-        known: dict[torch.dtype, Outputs] = {}
+    def _compare(self, draw: Draw) -> None:
+        if self.ref.exact is None:
+            self._with_ways(draw)
+        else:
+            self._with_exact(Reference(self.ref.exact, draw, self.keep))
 
-        def own(dtype: torch.dtype) -> Outputs:
-            if dtype not in known:
-                known[dtype] = self._trusted(draw, lambda: ref.in_precision(draw.tensors, dtype))
-            return known[dtype]
-
-        if isinstance(self.cand, TorchSide):
-            self._float64(ref, self.cand, draw, own(ref.dtype), exact)
-        for way, run in self._ways(self.cand, draw):
-            got = self._attempt(draw, way, run)
+    def _with_exact(self, ref: Reference) -> None:
+        """Bounds from what the reference's own precision loses against float64."""
+        draw, own = ref.draw, ref.network.dtype
+        if self.cand.exact is not None:
+            self._float64(ref, self.cand.exact)
+        for way in self.cand.ways:
+            got = self._attempt(draw, way)
             if got is None:
                 continue
-            dtype = next((v.dtype for v in got if _floats(v)), ref.dtype)
-            if dtype != ref.dtype:
-                self.notes.append(f"the reference is {ref.dtype}, the candidate {dtype}")
-            values = own(dtype)
-            yards = [Yardstick(o, rounding(o, e), e) for o, e in zip(values, exact, strict=True)]
+            dtype = next((v.dtype for v in got if _floats(v)), own)
+            if dtype != own:
+                self.notes.append(f"the reference is {own}, the candidate {dtype}")
+            yards = ref.yardsticks(dtype)
             if self._beyond(way, draw, yards, got):
-                yards = self._sampled(ref, draw, dtype, yards)
-            if isinstance(self.cand, OnnxFile) and self._beyond(way, draw, yards, got):
-                yards = self._approximated(ref, draw, dtype, yards)
+                yards = ref.sampled(dtype, yards)
+            if self.cand.approximates and self._beyond(way, draw, yards, got):
+                yards = ref.approximated(dtype, yards)
             self._record(way, draw, yards, got)
 
     def _beyond(self, way: str, draw: Draw, yards: list[Yardstick], got: Outputs) -> bool:
         legs = self._own_legs(way, draw, yards, got)
         return any(leg.max_abs > leg.bound > 0.0 for leg in legs)
 
-    def _sampled(
-        self, ref: TorchSide, draw: Draw, dtype: torch.dtype, yards: list[Yardstick]
-    ) -> list[Yardstick]:
-        """With the largest error that the reference makes on inputs rounded otherwise, too.
-
-        One run is one sample of its rounding error, which can be small by luck.
-        """
-        for inputs in rounded_otherwise(draw.tensors, dtype):
-            found = self._trusted(draw, lambda i=inputs: ref.in_precision(i, dtype))  # type: ignore[misc]
-            yards = [yard.also(value) for yard, value in zip(yards, found, strict=True)]
-        return yards
-
-    def _approximated(
-        self, ref: TorchSide, draw: Draw, dtype: torch.dtype, yards: list[Yardstick]
-    ) -> list[Yardstick]:
-        """With the largest error that it makes with functions like onnxruntime's, too."""
-        for seed in range(APPROXIMATED):
-            found = self._trusted(
-                draw,
-                lambda s=seed: ref.approximated(draw.tensors, dtype, s),  # type: ignore[misc]
-            )
-            yards = [
-                replace(yard.also(value), approximated=True)
-                for yard, value in zip(yards, found, strict=True)
-            ]
-        return yards
-
-    def _float64(
-        self, ref: TorchSide, cand: TorchSide, draw: Draw, own: Outputs, exact: Outputs
-    ) -> None:
+    def _float64(self, ref: Reference, cand: Exact) -> None:
         """The structure check.
 
         What depends on constants alone (the softmax of a mix) may have been folded in float64 or
         as the network's own precision computes it; both are what the reference says.
         """
+        draw, exact, own = ref.draw, ref.exact, ref.own(ref.network.dtype)
         got = self._attempt(draw, "float64 in torch", lambda: cand.double(draw.tensors))
         if got is None:
             return
@@ -152,47 +112,43 @@ class Comparison:
 
         found = legs(exact)
         if not all(leg.passed for leg in found):
-            others = self._trusted(draw, lambda: ref.double(draw.tensors, settle=True))
-            settled = legs(others)
+            settled = legs(ref.settled())
             if all(leg.passed for leg in settled):
                 found = settled
         yards = [Yardstick(e, r) for e, r in zip(exact, errors, strict=True)]
         for leg, value in zip(found, got, strict=True):
             self._append(leg, value, yards)
 
-    def _from_onnx(self, ref: OnnxFile, draw: Draw) -> None:
-        # No float64 run of an ONNX reference exists: its error is taken to be the torch
-        # candidate's, or what graph optimisations change.
-        whole = [self._trusted(draw, run) for _, run in self._ways(ref, draw)]
-        cand = self.cand
-        for (way, run), values in zip(self._onnx_ways(draw), whole, strict=True):
-            got = self._attempt(draw, way, run)
+    def _with_ways(self, draw: Draw) -> None:
+        """Bounds where no float64 run of the reference exists.
+
+        Its error is taken to be that of an exact candidate, or what its ways to run it change.
+        """
+        whole = {
+            way: trusted(draw, self.keep, lambda w=way: self._run(self.ref, w, draw))  # type: ignore[misc]
+            for way in self.ref.ways
+        }
+        for way, of_ref, of_cand in self._paired():
+            got = self._attempt(draw, way, lambda w=of_cand: self._run(self.cand, w, draw))  # type: ignore[misc]
             if got is None:
                 continue
-            if isinstance(cand, TorchSide):
-                exact = cand.double(draw.tensors)
+            if self.cand.exact is not None:
+                exact = self.cand.exact.double(draw.tensors)
                 errors = [rounding(o, e) for o, e in zip(got, exact, strict=True)]
             else:
-                errors = [rounding(a, b) for a, b in zip(*whole, strict=True)]
-            yards = [Yardstick(v, e) for v, e in zip(values, errors, strict=True)]
+                errors = [
+                    max((rounding(a, b) for a, b in combinations(values, 2)), default=0.0)
+                    for values in zip(*whole.values(), strict=True)
+                ]
+            yards = [Yardstick(v, e) for v, e in zip(whole[of_ref], errors, strict=True)]
             self._record(way, draw, yards, got)
 
-    def _ways(self, side: Side, draw: Draw) -> list[tuple[str, Callable[[], Outputs]]]:
-        if isinstance(side, OnnxFile):
-            names = self.input_names
-            return [
-                (way, lambda w=way: side.run(w, names, draw))  # type: ignore[misc]
-                for way in LEVELS
-            ]
-        kind = str(side.dtype).removeprefix("torch.")
-        return [(f"{kind} in torch", lambda: side.own(draw.tensors))]
-
-    def _onnx_ways(self, draw: Draw) -> list[tuple[str, Callable[[], Outputs]]]:
-        ways = self._ways(self.cand, draw)
-        if len(ways) == len(LEVELS):
-            return ways
-        (run,) = (r for _, r in ways)
-        return [(f"torch against {way}", run) for way in LEVELS]
+    def _paired(self) -> list[tuple[str, str, str]]:
+        """What to call each comparison, and the ways of the reference and of the candidate."""
+        ref, cand = self.ref.ways, self.cand.ways
+        if ref == cand:
+            return [(way, way, way) for way in ref]
+        return [(f"{self.cand.runtime} against {a}", a, b) for a in ref for b in cand]
 
     def _record(self, way: str, draw: Draw, yards: list[Yardstick], got: Outputs) -> None:
         legs = self._own_legs(way, draw, yards, got)
@@ -232,35 +188,25 @@ class Comparison:
                     f"reference's '{other}'"
                 )
 
-    def _attempt(self, draw: Draw, way: str, run: Callable[[], Outputs]) -> Outputs | None:
-        """What the candidate computes, or None with the failure noted."""
+    def _attempt(
+        self, draw: Draw, way: str, run: Callable[[], Outputs] | None = None
+    ) -> Outputs | None:
+        """What the candidate computes in this way, or None with the failure noted."""
         try:
-            got = run()
+            got = self._run(self.cand, way, draw) if run is None else run()
         except BadInput:
             raise
         except Exception as error:  # torch and onnxruntime raise many kinds
-            self.failures.append(
-                f"the candidate does not run ({way}, {draw.label}): {one_line(error)}"
-            )
+            self.unrun.append(Unrun(way, draw.label, one_line(error)))
+            self.failures.append(str(self.unrun[-1]))
             return None
         if len(got) != len(self.keep):
             self.failures.append(f"the candidate has {len(got)} outputs, not {len(self.keep)}")
             return None
         return got
 
-    def _trusted(self, draw: Draw, run: Callable[[], Outputs]) -> Outputs:
-        """What the reference computes; raises `BadInput` where it does not run."""
-        try:
-            return self._kept(run())
-        except BadInput:
-            raise
-        except Exception as error:  # as above
-            raise BadInput(
-                f"the reference does not run on {draw.label}: {one_line(error)}"
-            ) from error
-
-    def _kept(self, outputs: Outputs) -> Outputs:
-        return [outputs[i] for i in self.keep]
+    def _run(self, side: Side, way: str, draw: Draw) -> Outputs:
+        return side.run(way, self.input_names, draw)
 
     def _name(self, i: int) -> str:
         return self.ref.names[self.keep[i]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -15,25 +16,28 @@ from igc.program import Program
 from igc.program.execute import execute
 from igc.program.nodes import layer_of
 from igc.verification.diverge import difference
-from igc.verification.onnx_side import OnnxFile
 
 MIXING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 TOLERANCES = (1e-3, 1e-4, 1e-5)  # float32 against float64: the clearest difference first
 
 
 def first_onnx_difference(
-    reference: Program, file: OnnxFile, names: Sequence[str], inputs: Sequence[Tensor]
+    reference: Program,
+    path: str,
+    model: onnx.ModelProto,
+    feed: Mapping[str, Any],
+    inputs: Sequence[Tensor],
 ) -> str | None:
     """The first layer whose value in onnxruntime is not that of the reference, with the figure.
+
+    `model` is the graph of the file at `path`, `feed` the `inputs` as the file takes them.
 
     A node of the file corresponds to the node of a program that reads the weight of the same
     name: of the compiled reference (igc keeps its names in the files it writes) or of the
     reference itself (as other exporters do). None where no weight has a known name.
     """
     programs = [reference, *_compiled(reference)]
-    pairs, program = max(
-        ((_pairs(p, file.model), p) for p in programs), key=lambda found: len(found[0])
-    )
+    pairs, program = max(((_pairs(p, model), p) for p in programs), key=lambda found: len(found[0]))
     if not pairs:
         return None
     values: dict[str, Tensor] = {}
@@ -46,7 +50,7 @@ def first_onnx_difference(
     with torch.no_grad():
         execute(program, inputs, dtype=torch.float64, visit=keep)
     try:
-        seen = _run(file, [tensor for _, tensor in pairs], names, inputs)
+        seen = _run(path, [tensor for _, tensor in pairs], feed)
     except Exception:  # the file does not run with its insides shown: there is nothing to tell
         return None
     for tolerance in TOLERANCES:
@@ -87,11 +91,9 @@ def _operands(node: fx.Node) -> int:
     return sum(isinstance(a, fx.Node) for a in node.args)
 
 
-def _run(
-    file: OnnxFile, tensors: Sequence[str], names: Sequence[str], inputs: Sequence[Tensor]
-) -> dict[str, Tensor]:
+def _run(path: str, tensors: Sequence[str], feed: Mapping[str, Any]) -> dict[str, Tensor]:
     """The values of inner tensors, which are made outputs of a copy of the file."""
-    model = onnx.load(file.path)
+    model = onnx.load(path)
     kind = model.graph.output[0].type.tensor_type.elem_type
     known = {o.name for o in model.graph.output}
     model.graph.output.extend(
@@ -99,6 +101,5 @@ def _run(
     )
     level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     running = session(model.SerializeToString(), level)
-    feed = file.feed(names, inputs)
     found = run_bounded(running, tensors, feed)
     return {t: torch.from_numpy(v) for t, v in zip(tensors, found, strict=True)}

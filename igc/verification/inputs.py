@@ -61,12 +61,15 @@ class Signature:
         return None
 
 
-def of_program(program: Program, full: bool = False) -> Signature:
-    """The signature of a captured network, `full`: at its example's size, however long it takes."""
+def of_program(program: Program, full: bool = False, budget: int | None = None) -> Signature:
+    """The signature of a captured network, `full`: at its example's size, however long it takes.
+
+    `budget`: the MACs per picture above which a smaller size is taken, if not as usual.
+    """
     used = {dim for spec in program.inputs for dim in spec.dims}
     sizes = {name: size for name, size in program.sizes.items() if name in used}
     found = Signature(program.inputs, sizes, _limits(program))
-    at = image_sizes(program, found.batch, full)
+    at = image_sizes(program, found.batch, full, budget)
     main, other = ({k: v for k, v in s.items() if k in used} for s in (at.main, at.other))
     heavy = not full and at.macs > HEAVY
     return replace(found, sizes=sizes | main, other=other, note=at.note, heavy=heavy)
@@ -118,6 +121,14 @@ def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
     if images:
         found.append(replace(_random(signature, single | images, 1.0, 2), resized=True))
     return found, notes
+
+
+def quick_draws(signature: Signature) -> list[Draw]:
+    """Standard normal at batches of 2 and of 1; the first alone where that has to do."""
+    batch = signature.batch
+    counts = (2, 1) if batch is not None and not signature.heavy else (2,)
+    points = [signature.sizes | ({} if batch is None else {batch: n}) for n in counts]
+    return [_random(signature, sizes, 1.0, i) for i, sizes in enumerate(points)]
 
 
 def _random(signature: Signature, sizes: dict[str, int], scale: float, index: int) -> Draw:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,9 @@ from igc.onnx_files.guard import read_onnx
 from igc.onnx_files.session import run_bounded, session
 from igc.program import InputSpec
 from igc.program.dtypes import cast_to
+from igc.verification.diverge_onnx import first_onnx_difference
 from igc.verification.inputs import Draw, Signature
+from igc.verification.side import Exact, Outputs, Side
 
 LEVELS = {
     "onnxruntime, graph optimisations off": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -27,25 +29,37 @@ LEVELS = {
 
 
 @dataclass
-class OnnxFile:
+class OnnxSide(Side):
     """An ONNX file: its inputs and outputs, its defects, and what it computes.
 
-    `model` is the file's graph without the values of large tensors.
+    Its path is its `label`; `model` is its graph without the values of large tensors. `levels` are
+    the ways to run it: levels of graph optimisation by name.
     """
 
-    path: str
+    label: str
+    levels: Mapping[str, Any] = field(default_factory=lambda: LEVELS)
     model: onnx.ModelProto = field(init=False, repr=False)
     _session_of: str = ""
     _session: Any = None
-    _known: dict[tuple[str, str], list[Tensor] | Exception] = field(default_factory=dict)
+    _known: dict[tuple[str, str], Outputs | Exception] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.model = _without_values(read_onnx(self.path))
+        self.model = _without_values(read_onnx(self.label))
 
     @property
-    def label(self) -> str:
-        """What to call it in a message."""
-        return self.path
+    def runtime(self) -> str:
+        """onnxruntime."""
+        return "onnxruntime"
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The names of the levels."""
+        return tuple(self.levels)
+
+    @property
+    def approximates(self) -> bool:
+        """True: its sigmoid, for one, is off by 1.7e-7 whatever its value."""
+        return True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,7 +67,11 @@ class OnnxFile:
         return tuple(o.name for o in self.model.graph.output)
 
     @property
-    def signature(self) -> Signature:
+    def kinds(self) -> tuple[torch.dtype, ...]:
+        """The types of the outputs."""
+        return tuple(self._dtype(o, "output") for o in self.model.graph.output)
+
+    def signature(self, full: bool = False) -> Signature:
         """What the file takes; a dynamic batch counts as 2, any other dynamic size as 32."""
         known = {i.name for i in self.model.graph.initializer}
         specs: list[InputSpec] = []
@@ -72,20 +90,20 @@ class OnnxFile:
             specs.append(InputSpec(value.name, tuple(dims), self._dtype(value)))
         return Signature(tuple(specs), sizes, {})
 
-    def _dtype(self, value: onnx.ValueInfoProto) -> torch.dtype:
+    def _dtype(self, value: onnx.ValueInfoProto, what: str = "input") -> torch.dtype:
         kind = value.type.tensor_type.elem_type
         try:
             sample = np.zeros((), dtype=onnx.helper.tensor_dtype_to_np_dtype(kind))
             return torch.from_numpy(sample).dtype
         except (KeyError, TypeError) as error:
             raise BadInput(
-                f"{self.path}: input '{value.name}' has a type that igc cannot feed"
+                f"{self.label}: {what} '{value.name}' has a type that igc cannot feed"
             ) from error
 
     def defects(self) -> list[str]:
         """What is wrong with the file itself: full checker, strict shapes, channel counts."""
         try:
-            onnx.checker.check_model(self.path, full_check=True)
+            onnx.checker.check_model(self.label, full_check=True)
         except Exception as error:  # the checker raises its own and protobuf's errors
             return [f"the file is not valid ONNX: {one_line(error)}"]
         try:
@@ -96,23 +114,23 @@ class OnnxFile:
             return [f"strict shape inference fails: {one_line(error)}"]
         return wrong_widths(inferred)
 
-    def run_all(self, names: Sequence[str], draws: Sequence[Draw]) -> None:
+    def prepare(self, names: Sequence[str], draws: Sequence[Draw]) -> None:
         """Runs every draw in every way now, with one session alive at a time.
 
         `run` then knows the outputs, or raises what onnxruntime raised.
         """
-        for way in LEVELS:
+        for way in self.levels:
             for draw in draws:
                 if self.takes(names, draw.tensors):
                     continue
                 try:
-                    found: list[Tensor] | Exception = self._run(way, names, draw.tensors)
+                    found: Outputs | Exception = self._run(way, names, draw.tensors)
                 except Exception as error:  # raised again by `run`, where it is accounted for
                     found = error
                 self._known[way, draw.label] = found
         self._session, self._session_of = None, ""
 
-    def run(self, way: str, names: Sequence[str], draw: Draw) -> list[Tensor]:
+    def run(self, way: str, names: Sequence[str], draw: Draw) -> Outputs:
         """The outputs that onnxruntime computes on the CPU, with the optimisations of `way`.
 
         `names` are the reference's names of the inputs: they are matched by name where the file
@@ -123,14 +141,14 @@ class OnnxFile:
             raise found
         return self._run(way, names, draw.tensors) if found is None else found
 
-    def _run(self, way: str, names: Sequence[str], inputs: Sequence[Tensor]) -> list[Tensor]:
+    def _run(self, way: str, names: Sequence[str], inputs: Sequence[Tensor]) -> Outputs:
         feed = self.feed(names, inputs)
         outputs = run_bounded(self._started(way), list(self.names), feed)
         return [torch.from_numpy(np.asarray(value)) for value in outputs]
 
     def feed(self, names: Sequence[str], inputs: Sequence[Tensor]) -> dict[str, Any]:
         """The inputs as arrays under the file's names, in the file's types."""
-        specs = self.signature.inputs
+        specs = self.signature().inputs
         wanted = [s.name for s in specs]
         if set(wanted) <= set(names):
             chosen = [inputs[list(names).index(name)] for name in wanted]
@@ -138,7 +156,7 @@ class OnnxFile:
             chosen = list(inputs)
         else:
             raise BadInput(
-                f"{self.path} takes {len(wanted)} inputs ({', '.join(wanted)}), the reference "
+                f"{self.label} takes {len(wanted)} inputs ({', '.join(wanted)}), the reference "
                 f"{len(inputs)} ({', '.join(names)})"
             )
         return {
@@ -148,9 +166,9 @@ class OnnxFile:
 
     def takes(self, names: Sequence[str], inputs: Sequence[Tensor]) -> str:
         """Empty, or which fixed size of the file these inputs do not have."""
-        specs = {s.name: s for s in self.signature.inputs}
+        specs = {s.name: s for s in self.signature().inputs}
         by_name = set(specs) <= set(names)
-        for i, spec in enumerate(self.signature.inputs):
+        for i, spec in enumerate(self.signature().inputs):
             position = list(names).index(spec.name) if by_name else i
             shape = tuple(inputs[position].shape) if position < len(inputs) else ()
             fits = len(shape) == len(spec.dims) and all(
@@ -161,11 +179,18 @@ class OnnxFile:
                 return f"the file's input '{spec.name}' is fixed at {fixed}"
         return ""
 
+    def first_difference(
+        self, reference: Exact, names: Sequence[str], inputs: Sequence[Tensor]
+    ) -> str | None:
+        """The first layer whose value in onnxruntime is not the reference's."""
+        feed = self.feed(names, inputs)
+        return first_onnx_difference(reference.decided, self.label, self.model, feed, inputs)
+
     def _started(self, way: str) -> Any:
         """The session for `way`; only the last one asked for is kept."""
         if self._session_of != way:
             self._session = None
-            self._session = session(self.path, LEVELS[way])
+            self._session = session(self.label, self.levels[way])
             self._session_of = way
         return self._session
 

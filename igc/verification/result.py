@@ -50,6 +50,11 @@ class Leg:
             return 0.0
         return self.max_abs / self.bound if self.bound > 0.0 else math.inf
 
+    def describe(self) -> str:
+        """What is wrong, in one line."""
+        told = self.problem or (f"differs by {self.max_abs:.2e} where {self.bound:.2e} is allowed")
+        return f"output '{self.output}' ({self.way}, {self.inputs}): {told}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a float that is not finite becomes a string."""
         return {
@@ -62,6 +67,18 @@ class Leg:
             "passed": self.passed,
             "problem": self.problem,
         }
+
+
+@dataclass(frozen=True)
+class Unrun:
+    """A way in which the candidate did not run on some inputs, and what its runtime said."""
+
+    way: str
+    inputs: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the candidate does not run ({self.way}, {self.inputs}): {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,7 @@ class Check:
 
     `outputs` maps each output (task) to its figures; `failures` holds one line per thing that is
     wrong, `notes` what was left out and why; `first_difference` names the first layer whose
-    values diverge, where that could be found.
+    values diverge, where that could be found. `unrun` are those failures that are the runtime's.
     """
 
     reference: str
@@ -128,6 +145,7 @@ class Check:
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     first_difference: str | None = None
+    unrun: tuple[Unrun, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -1,11 +1,10 @@
-"""The two sides of a verification, each made to run: a torch network, or an ONNX file."""
+"""A network that torch runs, as one side of a verification."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike, fspath
 from typing import Any
 
 import torch
@@ -15,25 +14,25 @@ from torch.utils import _pytree as pytree
 from igc.errors import BadInput, IgcError, Refused, one_line
 from igc.onnx_files.approximations import Approximated
 from igc.program import Program
-from igc.program.compilation import Compilation
 from igc.program.decisions import decided, settled
 from igc.program.devices import beside
 from igc.program.digest import digest
 from igc.program.dtypes import cast_to
 from igc.program.execute import execute
-from igc.verification.onnx_side import OnnxFile
-
-Memo = dict[Any, list[Tensor]]  # what a reference computed, by precision and inputs
-Network = nn.Module | Program | Compilation | str | PathLike[str]
+from igc.program.health import finite_notes
+from igc.verification.bounds import largest
+from igc.verification.diverge import first_difference
+from igc.verification.inputs import Draw, Signature, of_program
+from igc.verification.side import Exact, Memo, Outputs, Side
 
 
 @dataclass
-class TorchSide:
-    """A network that torch runs. `module` is None for a bare program.
+class TorchSide(Side):
+    """A network that torch runs, in any precision. `module` is None for a bare program.
 
     `program` is what a float64 run and the search for a first difference read. `changed` tells
-    that its constants are not those that were compiled (fine-tuned, for example). `memo`, where
-    given, keeps what was computed, for another comparison with the same network and inputs.
+    that its constants are not those that were compiled (fine-tuned, for example). `memo` is as
+    `Exact` has it.
     """
 
     label: str
@@ -42,6 +41,40 @@ class TorchSide:
     changed: bool = False
     memo: Memo | None = None
     _decided: Program | None = None
+
+    @property
+    def runtime(self) -> str:
+        """torch."""
+        return "torch"
+
+    @property
+    def exact(self) -> Exact:
+        """Itself."""
+        return self
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """One: in its own precision."""
+        return (f"{str(self.dtype).removeprefix('torch.')} in torch",)
+
+    def signature(self, full: bool = False) -> Signature:
+        """That of its program."""
+        return of_program(self.program, full)
+
+    def run(self, way: str, names: Sequence[str], draw: Draw) -> Outputs:
+        """As `own`."""
+        return self.own(draw.tensors)
+
+    def notes(self) -> list[str]:
+        """Which of its tensors hold NaN or infinity."""
+        return finite_notes(self.program)
+
+    def first_difference(
+        self, reference: Exact, names: Sequence[str], inputs: Sequence[Tensor]
+    ) -> str | None:
+        """The first layer whose value in float64 is not the reference's."""
+        rounded = self.changed or self.rounded
+        return first_difference(reference.decided, self.decided, inputs, rounded=rounded)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -68,20 +101,20 @@ class TorchSide:
             self._decided = decided(self.program)
         return self._decided
 
-    def double(self, inputs: Sequence[Tensor], *, settle: bool = False) -> list[Tensor]:
+    def double(self, inputs: Sequence[Tensor], *, settle: bool = False) -> Outputs:
         """The outputs computed in float64, with the gates as decided in the own precision.
 
         `settle` takes all that depends on constants alone as the own precision computes it.
         """
 
-        def run() -> list[Tensor]:
+        def run() -> Outputs:
             program = settled(self.program) if settle else self.decided
             with torch.no_grad():
                 return _tensors(execute(program, inputs, dtype=torch.float64))
 
         return self._once(("float64", settle), inputs, run)
 
-    def own(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+    def own(self, inputs: Sequence[Tensor]) -> Outputs:
         """The outputs as the network itself computes them."""
         if self.module is None:
             with torch.no_grad():
@@ -90,10 +123,10 @@ class TorchSide:
             result = self.module(*beside(self.module, (cast_to(x, self.dtype) for x in inputs)))
         return _tensors([v for v in pytree.tree_leaves(result) if v is not None])
 
-    def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> Outputs:
         """The outputs computed in `dtype`: by the network itself where that is its precision."""
 
-        def run() -> list[Tensor]:
+        def run() -> Outputs:
             if dtype == self.dtype:
                 return self.own(inputs)
             with torch.no_grad():
@@ -101,10 +134,10 @@ class TorchSide:
 
         return self._once(dtype, inputs, run)
 
-    def approximated(self, inputs: Sequence[Tensor], dtype: torch.dtype, seed: int) -> list[Tensor]:
+    def approximated(self, inputs: Sequence[Tensor], dtype: torch.dtype, seed: int) -> Outputs:
         """The outputs in `dtype`, functions as exact as onnxruntime's (`approximations`)."""
 
-        def run() -> list[Tensor]:
+        def run() -> Outputs:
             with Approximated(seed), torch.no_grad():
                 if dtype == self.dtype:
                     return self.own(inputs)
@@ -112,13 +145,30 @@ class TorchSide:
 
         return self._once(("approximated", dtype, seed), inputs, run)
 
-    def keep(self, inputs: Sequence[Tensor], outputs: list[Tensor]) -> None:
-        """Notes, where a memo is kept, what `own` returned for these inputs."""
-        self._once(self.dtype, inputs, lambda: outputs)
+    def require_deterministic(self, inputs: Sequence[Tensor]) -> None:
+        """Raises `Refused` where two runs in evaluation mode differ (a stochastic gate, say)."""
+        one, two = (self._seeded(inputs, seed) for seed in (1, 2))
+        for name, a, b in zip(self.names, one, two, strict=True):
+            gap = (a.double() - b.double()).abs().nan_to_num(0.0)
+            room = 64 * torch.finfo(a.dtype).eps if a.dtype.is_floating_point else 0.0
+            if float(gap.max() if gap.numel() else 0.0) > room * largest(a):
+                raise Refused(
+                    f"{self.label}: stochastic, two runs in evaluation mode differ in output "
+                    f"'{name}'; make the gates deterministic in eval()"
+                )
+        self._once(self.dtype, inputs, lambda: one)  # where a memo is kept, it need not run again
 
-    def _once(
-        self, kind: Any, inputs: Sequence[Tensor], run: Callable[[], list[Tensor]]
-    ) -> list[Tensor]:
+    def _seeded(self, inputs: Sequence[Tensor], seed: int) -> Outputs:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                return self.own(inputs)
+            except IgcError:
+                raise
+            except Exception as error:  # torch raises many kinds
+                raise BadInput(f"the {self.label} does not run: {one_line(error)}") from error
+
+    def _once(self, kind: Any, inputs: Sequence[Tensor], run: Callable[[], Outputs]) -> Outputs:
         """What `run` returns, or what it returned for the same bytes where a memo is kept."""
         if self.memo is None:
             return run()
@@ -126,19 +176,6 @@ class TorchSide:
         if key not in self.memo:
             self.memo[key] = run()
         return self.memo[key]
-
-
-Side = TorchSide | OnnxFile
-
-
-def path_side(path: str | PathLike[str], role: str) -> Side:
-    """The network in a file: ONNX by its suffix, what igc.save wrote otherwise."""
-    name = fspath(path)
-    if name.lower().endswith(".onnx"):
-        return OnnxFile(name)
-    from igc.checkpoint import load_program
-
-    return TorchSide(f"{role} {name}", load_program(name))
 
 
 def module_side(module: nn.Module, role: str, example: Sequence[Tensor] | None) -> TorchSide:
@@ -177,35 +214,6 @@ def same_constants(now: Program, then: Program) -> bool:
     )
 
 
-def require_deterministic(side: TorchSide, inputs: Sequence[Tensor]) -> None:
-    """Raises `Refused` where two runs in evaluation mode differ (a stochastic gate, say)."""
-    results = []
-    for seed in (1, 2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            try:
-                results.append(side.own(inputs))
-            except IgcError:
-                raise
-            except Exception as error:  # torch raises many kinds
-                raise BadInput(f"the {side.label} does not run: {one_line(error)}") from error
-    for name, a, b in zip(side.names, *results, strict=True):
-        gap = (a.double() - b.double()).abs().nan_to_num(0.0)
-        room = 64 * torch.finfo(a.dtype).eps if a.dtype.is_floating_point else 0.0
-        if float(gap.max() if gap.numel() else 0.0) > room * _finite_max(a):
-            raise Refused(
-                f"{side.label}: stochastic, two runs in evaluation mode differ in output '{name}'; "
-                "make the gates deterministic in eval()"
-            )
-    side.keep(inputs, results[0])
-
-
-def _finite_max(value: Tensor) -> float:
-    finite = value.double().abs()
-    finite = finite[finite.isfinite()]
-    return float(finite.max()) if finite.numel() else 0.0
-
-
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """The module in evaluation mode for a while; every submodule is put back as it was."""
@@ -225,7 +233,7 @@ def _one_dtype(module: nn.Module) -> torch.dtype | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _tensors(values: Sequence[Any]) -> list[Tensor]:
+def _tensors(values: Sequence[Any]) -> Outputs:
     for i, value in enumerate(values):
         if not isinstance(value, Tensor):
             raise BadInput(f"output {i} is a {type(value).__name__}; outputs must be tensors")

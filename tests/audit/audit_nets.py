@@ -14,10 +14,12 @@ from torch import nn
 
 import igc
 from igc.audit import Audit, audit
-from igc.certificate.manifest import digest, hashes, manifest_path, seal, sha256, tensor_of, wiring
+from igc.certificate import manifest_path
+from igc.certificate.manifest import digest, hashes, seal, sha256, tensor_of, wiring
 from igc.certificate.write import certify
 from igc.emit.onnx.write import write_onnx
 from igc.program.digest import source_of
+from igc.verification.agreement import Agreement
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def certified(net: nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path) ->
     igc.save(net.eval(), made.checkpoint, inputs)
     network = igc.load(made.checkpoint)
     static = igc.compile(network)
-    write_onnx(static, made.onnx)
+    write_onnx(static, made.onnx, judge=Agreement(static))
     found = {**static.compiled_from.hashes, **hashes(made.checkpoint, network)}
     certify(static, made.onnx, made.manifest, found)
     return made

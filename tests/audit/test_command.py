@@ -13,7 +13,8 @@ from torch import nn
 
 import igc
 from igc.audit import Audit, audit
-from igc.certificate.manifest import hashes, manifest_path
+from igc.certificate import manifest_path
+from igc.certificate.manifest import hashes
 from igc.errors import BadInput
 from igc_cli.main import run
 
@@ -137,7 +138,7 @@ def test_both_files_are_written_or_none(original, tmp_path, monkeypatch) -> None
         raise OSError(28, "full")
 
     static = igc.compile(original.checkpoint)
-    monkeypatch.setattr("igc.certificate.write.certify", fail)
+    monkeypatch.setattr("igc.delivery.certify", fail)
     with pytest.raises(BadInput, match="no space left"):
         igc.export_onnx(static, tmp_path / "m.onnx", simplify=False)
     assert not list(tmp_path.iterdir())

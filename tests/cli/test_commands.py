@@ -6,7 +6,6 @@ import json
 import math
 import os
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +14,12 @@ import pytest
 import torch
 from torch import nn
 
+import igc.delivery
+import igc.verification.proof
 from igc.analysis.cost import Cost, NodeCost
+from igc.emit import OnnxInfo
 from igc.errors import BadInput
+from igc.passes import Record
 from igc.reports import Column, Report
 from igc.verification.result import Check, Leg, group
 
@@ -50,13 +53,6 @@ class Static(nn.Module):
 
     compiled_from = None
 
-    def save(self, path: Path) -> None:
-        path.write_text("saved")
-
-    def export(self, folder: Path) -> None:
-        Path(folder).mkdir(exist_ok=True)
-        (Path(folder) / "net.py").write_text("source")
-
 
 @pytest.fixture
 def ckpt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -75,7 +71,7 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     ) -> Any:
         print("chatter of a library")
         seen.update(network=network, inputs=inputs, tasks=tasks)
-        return SimpleNamespace(static=Static())
+        return SimpleNamespace(static=Static(), record=Record())
 
     def verify(reference: Any, candidate: Any, **options: Any) -> Check:
         seen["verified"].append(candidate)
@@ -87,9 +83,17 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         seen["costs of"] = options.get("files")
         return costs()
 
-    def write_onnx(static: nn.Module, path: Path, *, verification: Any) -> None:
+    def write_onnx(static: nn.Module, path: Path, *, judge: Any, verification: Any) -> OnnxInfo:
         path.write_text("onnx")
-        seen["recorded"] = None if verification is None else verification(path)
+        seen["recorded"] = None
+        if verification is not None:
+            judge(path)
+            seen["recorded"] = verification(path)
+        return OnnxInfo(str(path), 1, 4, 0, ("x",), ("seg",), False, "direct", "")
+
+    def write_source(static: nn.Module, code: Path, weights: Path) -> None:
+        code.write_text("source")
+        weights.write_text("weights")
 
     def certify(
         static: nn.Module, model: Path, manifest: Path, hashes: Any, verification: Any
@@ -98,10 +102,14 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         manifest.write_text("manifest")
         seen["figures"] = verification
 
-    monkeypatch.setattr(import_module("igc.compiler"), "compilation", compilation)
-    monkeypatch.setattr(import_module("igc.certificate.write"), "certify", certify)
-    monkeypatch.setattr(import_module("igc.emit.onnx.write"), "write_onnx", write_onnx)
-    library(load=lambda path: nn.Identity(), StaticNetwork=Static, verify=verify, report=report)
+    monkeypatch.setattr(igc.delivery, "compilation", compilation)
+    monkeypatch.setattr(igc.delivery, "certify", certify)
+    monkeypatch.setattr(igc.delivery, "write_onnx", write_onnx)
+    monkeypatch.setattr(igc.delivery, "write_source", write_source)
+    monkeypatch.setattr(igc.delivery, "save", lambda static, path: path.write_text("saved"))
+    monkeypatch.setattr(igc.delivery, "cost_report", report)
+    monkeypatch.setattr(igc.verification.proof, "verify", verify)
+    library(load=lambda path: nn.Identity())
     return seen
 
 
@@ -168,13 +176,13 @@ class TestCompile:
         assert (flag.shape, flag.dtype) == ((1,), torch.bool)
 
     @pytest.mark.parametrize("wrong", ["static", "onnx"])
-    def test_a_mismatch_writes_nothing(self, cli, ckpt, engine, library, wrong) -> None:
+    def test_a_mismatch_writes_nothing(self, cli, ckpt, engine, monkeypatch, wrong) -> None:
         Path("m.onnx").write_text("older and good")
 
         def verify(reference: Any, candidate: Any, **options: Any) -> Check:
             return check(passed=isinstance(candidate, Path) != (wrong == "onnx"))
 
-        library(verify=verify)
+        monkeypatch.setattr(igc.verification.proof, "verify", verify)
         targets = ["--out", "m.onnx", "--torch-out", "s.pt", "--source-out", "net"]
         done = cli("compile", ckpt, *targets, "--json")
         assert done.code == 1
@@ -188,11 +196,11 @@ class TestCompile:
         assert Path("m.onnx").read_text() == "older and good"
 
     def test_a_failure_while_writing_leaves_nothing(self, cli, ckpt, engine, monkeypatch) -> None:
-        def half(static: nn.Module, path: Path, *, verification: Any) -> None:
+        def half(static: nn.Module, path: Path, **options: Any) -> None:
             Path(path).write_text("half")
             raise BadInput("no room left; free some")
 
-        monkeypatch.setattr(import_module("igc.emit.onnx.write"), "write_onnx", half)
+        monkeypatch.setattr(igc.delivery, "write_onnx", half)
         Path("m.onnx").write_text("older and good")
         done = cli("compile", ckpt, "--out", "m.onnx")
         assert (done.code, done.err.splitlines()[-1]) == (2, "igc: no room left; free some")

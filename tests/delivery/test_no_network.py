@@ -10,6 +10,8 @@ import pytest
 from fault_runs import compile_arguments
 from forked import forked
 
+import igc
+
 
 def no_network() -> None:
     """Any use of a socket, and any new program, ends the process."""
@@ -36,10 +38,7 @@ def test_no_command_opens_a_socket(command: str, checkpoint: Path, tmp_path: Pat
     if command == "compile":
         arguments = compile_arguments(checkpoint, tmp_path)
     elif command == "verify":
-        from igc import compiler as compile
-        from igc import export_onnx
-
-        export_onnx(compile(checkpoint), tmp_path / "m.onnx")
+        igc.export_onnx(igc.compile(checkpoint), tmp_path / "m.onnx")
         arguments = ("verify", checkpoint, tmp_path / "m.onnx")
     elif command == "demo":
         arguments = ("demo", "--out", tmp_path / "demo")

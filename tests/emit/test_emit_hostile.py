@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import fx
 
-from igc.emit import emit, export_source
+from igc.delivery import export_source
+from igc.emit import emit
 from igc.emit.names import Names, identifier
 from igc.emit.torch.guard import check_forward
 from igc.emit.torch.literals import Writer, scalar

@@ -16,7 +16,8 @@ from op_cases import POINTWISE, SHAPING, TOKENS, WHOLE_AXES, Case
 from torch import Tensor, nn
 
 from igc.capture import capture
-from igc.emit import emit, export_onnx
+from igc.delivery import export_onnx
+from igc.emit import emit
 from igc.errors import CheckFailed
 from igc.program import Program
 

@@ -16,7 +16,8 @@ from torch.utils import _pytree as pytree
 
 import igc.emit.torch.source as source
 from igc.capture import capture
-from igc.emit import emit, export_source
+from igc.delivery import export_source
+from igc.emit import emit
 from igc.errors import BadInput
 from igc.program import Program
 

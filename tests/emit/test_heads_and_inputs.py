@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import igc
-from igc.emit.onnx.agree import samples
+from igc.verification.agreement import Agreement
+from igc.verification.bounds import own_leg
+from igc.verification.reference import Reference
 
 SIZE = 8
 
@@ -235,9 +237,12 @@ def test_half_precision_files_that_are_wrong_are_found(tmp_path: Path) -> None:
 def test_half_precision_files_are_held_to_a_share_of_the_value() -> None:
     """256 epsilons are nothing in float32, a quarter of the value in float16."""
     net = nn.Linear(4, 3).half().eval()
-    for sample in samples(igc.compile(net, (torch.randn(2, 4).half(),)).to_program()):
-        (bound,), (expected,) = sample.bounds, sample.expected
-        assert bound < 0.05 * float(expected.abs().max())
+    network, chosen = Agreement(igc.compile(net, (torch.randn(2, 4).half(),)))._asked
+    assert len(chosen) == 2
+    for draw in chosen:
+        (yard,) = Reference(network, draw, [0]).yardsticks(torch.float16)
+        leg = own_leg("output", "float16", draw.label, yard, yard.value)
+        assert leg.bound < 0.05 * float(yard.value.abs().max())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

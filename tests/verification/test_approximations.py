@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import igc
+from igc.capture import capture
 from igc.errors import BadInput
 from igc.onnx_files.approximations import ABSOLUTE, TIMES_OPERAND, Approximated
 from igc.verification import bounds as compare
 from igc.verification.comparison import Comparison
 from igc.verification.inputs import Draw
 from igc.verification.result import Leg
+from igc.verification.torch_side import TorchSide
 
 
 class Closed(nn.Module):
@@ -125,8 +127,9 @@ def test_inputs_that_are_left_out_leave_nothing_behind(monkeypatch: pytest.Monke
         self.sound.add(("y", "way"))
         raise BadInput("too large")
 
-    monkeypatch.setattr(Comparison, "_from_torch", partly)
-    comparison = Comparison(None, None, [], [])
+    monkeypatch.setattr(Comparison, "_compare", partly)
+    side = TorchSide("network", capture(nn.ReLU(), torch.zeros(1)))
+    comparison = Comparison(side, side, [], [])
     comparison.add(Draw("resized", (torch.zeros(1),), resized=True))
     assert comparison.judged() == []
     assert not comparison.sound

@@ -7,7 +7,8 @@ import torch
 
 import igc
 from igc.testing import architecture, build
-from igc.verification.torch_side import Memo, TorchSide
+from igc.verification.side import Memo
+from igc.verification.torch_side import TorchSide
 
 
 def test_a_second_comparison_does_not_run_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from verify_nets import TASKS, Pair, inputs, write_onnx
 
 from igc.errors import BadInput
 from igc.verification import verify
-from igc.verification.onnx_side import LEVELS, OnnxFile
+from igc.verification.onnx_side import LEVELS, OnnxSide
 
 
 def test_agree(nets: Pair, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_kernel_of_another_width_is_a_defect_that_the_checker_overlooks(
     weight.CopyFrom(onnx.numpy_helper.from_array(wide, "two.weight"))
     onnx.save(model, path)
     onnx.checker.check_model(str(path), full_check=True)
-    assert OnnxFile(str(path)).defects() == ["Conv 'two.conv' takes 12 channels and is given 6"]
+    assert OnnxSide(str(path)).defects() == ["Conv 'two.conv' takes 12 channels and is given 6"]
     check = verify(nets.reference, path)
     assert not check.passed
     assert any("does not run" in f for f in check.failures)
@@ -177,7 +177,7 @@ def test_first_difference_names_the_layer_by_its_weight(nets: Pair, tmp_path: Pa
 
 def test_first_difference_in_a_file_that_igc_wrote(nets: Pair, tmp_path: Path) -> None:
     from igc.compiler import compilation
-    from igc.emit import export_onnx
+    from igc.delivery import export_onnx
 
     static = compilation(nets.reference).static
     path = tmp_path / "m.onnx"

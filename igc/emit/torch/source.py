@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -15,7 +13,6 @@ from igc.emit.sizes import named_dims
 from igc.emit.torch.literals import scalar
 from igc.emit.torch.static import StaticNetwork
 from igc.errors import BadInput
-from igc.files import atomic_folder, atomic_write, check_writable_folder
 from igc.version import __version__
 
 CODE, WEIGHTS = "net.py", "weights.safetensors"
@@ -64,36 +61,14 @@ if __name__ == "__main__":
 '''
 
 
-def export_source(static: StaticNetwork, folder: str | os.PathLike[str]) -> None:
-    """Writes `net.py` and `weights.safetensors` into `folder`, which is made where it is missing.
+def write_source(static: StaticNetwork, code: Path, weights: Path) -> None:
+    """Writes `net.py` and `weights.safetensors` to these paths, in place.
 
-    `net.py` holds a class `Net` with the very forward of `static`, and `load(path)`. Both files
-    are written under temporary names and renamed at the end; a new folder appears with both in it,
-    in an old one a kill between the two renames leaves a pair that `load` refuses if the shapes
-    differ. Raises `BadInput` where the folder cannot be written or is named like an ONNX file, or
-    where parameters were reshaped since compiling.
+    `net.py` holds a class `Net` with the very forward of `static`, and `load(path)`. Raises
+    `BadInput` where parameters were reshaped since compiling.
     """
-    if os.fspath(folder).lower().endswith(".onnx"):
-        raise BadInput(
-            f"{folder}: this writes PyTorch source into a folder; igc.export_onnx(static, path) "
-            "writes ONNX"
-        )
-    static.to_program()  # refuses a module that another tool has cut
-    check_writable_folder(folder)
-    target = Path(folder)
-    if not target.exists():
-        with atomic_folder(target) as fresh:
-            _write(static, fresh)
-    else:
-        _write(static, target)
-
-
-def _write(static: StaticNetwork, folder: Path) -> None:
-    with ExitStack() as renames:
-        code = renames.enter_context(atomic_write(folder / CODE))
-        weights = renames.enter_context(atomic_write(folder / WEIGHTS))
-        code.write_text(source_text(static), encoding="utf-8")
-        save_file(dict(_tensors(static)), weights, metadata={"format": "pt"})
+    code.write_text(source_text(static), encoding="utf-8")
+    save_file(dict(_tensors(static)), weights, metadata={"format": "pt"})
 
 
 def source_text(static: StaticNetwork) -> str:

@@ -121,7 +121,7 @@ class StaticNetwork(nn.Module):
 
     def export(self, folder: str | os.PathLike[str]) -> None:
         """Writes `net.py` (PyTorch code that does without igc) and `weights.safetensors`."""
-        from igc.emit.torch.source import export_source
+        from igc.delivery import export_source
 
         export_source(self, folder)
 

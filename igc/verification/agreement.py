@@ -1,0 +1,74 @@
+"""Whether an ONNX file computes what the static network does that it was written from.
+
+The quick proof, for a file that is about to be put in place: two batches, a small image size, one
+level of graph optimisation. Its bounds are those of every verification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from igc.emit import StaticNetwork
+from igc.emit.torch.static import runnable
+from igc.errors import CheckFailed
+from igc.verification.comparison import Comparison
+from igc.verification.inputs import Draw, of_program, quick_draws
+from igc.verification.onnx_side import LEVELS, OnnxSide
+from igc.verification.torch_side import TorchSide
+
+BUDGET = 1_000_000_000  # MACs per picture
+WAY = "onnxruntime, graph optimisations on"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A judge of ONNX files, as `write_onnx` asks for one; it runs the network itself once."""
+
+    static: StaticNetwork
+
+    def __call__(self, path: Path) -> None:
+        """Raises `CheckFailed` for a file that does not compute what the static network does.
+
+        Every output is compared: its name, its type, its shape and its values. Raises `BadInput`
+        where the network itself does not run.
+        """
+        reference, chosen = self._asked
+        file = OnnxSide(str(path), {WAY: LEVELS[WAY]})
+        names = [spec.name for spec in reference.program.inputs]
+        comparison = Comparison(reference, file, names, range(len(reference.names)))
+        for draw in chosen:
+            comparison.add(draw)
+        if comparison.unrun:
+            raise CheckFailed(f"onnxruntime cannot run the ONNX file: {comparison.unrun[0].reason}")
+        wrong = next(_complaints(comparison, reference, file, chosen), None)
+        if wrong is not None:
+            raise CheckFailed(
+                f"the ONNX file does not compute what the static network does: {wrong}"
+            )
+
+    @cached_property
+    def _asked(self) -> tuple[TorchSide, list[Draw]]:
+        """The network to compare with, and what to run both on."""
+        network = runnable(self.static)
+        side = TorchSide("static network", network.to_program(), network, memo={})
+        return side, quick_draws(of_program(side.program, budget=BUDGET))
+
+
+def _complaints(
+    comparison: Comparison, reference: TorchSide, file: OnnxSide, chosen: list[Draw]
+) -> Iterator[str]:
+    for draw in chosen:
+        misfit = file.takes(comparison.input_names, draw.tensors)
+        if misfit:
+            yield f"{draw.label} was not run: {misfit}"
+    if file.names != reference.names:
+        yield f"its outputs are {', '.join(file.names)}, not {', '.join(reference.names)}"
+    own = reference.in_precision(chosen[0].tensors, reference.dtype)
+    for name, value, kind in zip(reference.names, own, file.kinds, strict=True):
+        if value.dtype != kind:
+            yield f"output '{name}' is {kind}, not {value.dtype}"
+    yield from (leg.describe() for leg in comparison.judged() if not leg.passed)
+    yield from comparison.failures
