@@ -7,6 +7,7 @@ that is busy with other things hardly changes it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import settings
 WORTH_A_WORD = 5.0  # seconds from which a test is named
 TOO_LONG = 20.0  # from here the run fails: no noise makes that of a quick test
 USUAL_EXAMPLES = 25  # of the profile `dev`, for which the limits are meant
+MODULES = 200  # a test that loads so many pays for all others of its process, and is left out
 ADVICE = "make them cheaper or mark them: `make test` leaves out what is slow"
 
 
@@ -35,11 +37,13 @@ class Slowness:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Iterator[None]:
-        before = self.clock()
+        before, loaded = self.clock(), len(sys.modules)
         try:
             return (yield)
         finally:
             self.took = self.clock() - before
+            if len(sys.modules) - loaded > MODULES:
+                self.took = 0.0
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: Any) -> Iterator[None]:

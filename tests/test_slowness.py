@@ -13,22 +13,22 @@ pytest_plugins = "pytester"
 FILE = """
 import pytest
 
-def test_plain(): pass
+def test_plain(): {}
 
 @pytest.mark.slow
 def test_marked(): pass
 """
-Run = Callable[[int], pytest.RunResult]
+Run = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
-    """Runs two tests of so many seconds each; the second one is marked."""
+    """Runs two tests of so many seconds each; the first one does `body`, the second is marked."""
 
-    def run(seconds: int) -> pytest.RunResult:
+    def run(seconds: int, body: str = "pass") -> pytest.RunResult:
         clock = itertools.count(0, seconds)
         pytester.makeini("[pytest]\nmarkers = slow")
-        pytester.makepyfile(FILE)
+        pytester.makepyfile(FILE.format(body))
         plugin = Slowness(lambda: float(next(clock)))
         return pytester.runpytest_inprocess("-p", "no:cacheprovider", plugins=[plugin])
 
@@ -52,6 +52,12 @@ def test_a_test_that_is_far_too_long_fails_the_run(run: Run) -> None:
     found = run(21)
     assert found.ret == 1
     found.stdout.fnmatch_lines(["TOO LONG 21.0 s of processor time: *::test_plain"])
+
+
+def test_a_test_that_loads_a_library_for_all_is_not_named(run: Run) -> None:
+    more = "import sys, types; sys.modules.update({f'm{i}': types for i in range(201)})"
+    found = run(6, more)
+    assert "slow" not in found.stdout.str()
 
 
 def test_processor_time_counts() -> None:
