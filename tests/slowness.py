@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,12 @@ def processor_seconds() -> float:
     """What this process and its finished children have used so far."""
     t = os.times()
     return t.user + t.system + t.children_user + t.children_system
+
+
+def slow_but(quick: Iterable[str], cases: Iterable[str]) -> list[Any]:
+    """The cases of a parametrised test, each marked slow but the quick ones."""
+    quick = frozenset(quick)
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 class Slowness:

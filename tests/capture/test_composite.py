@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
@@ -55,7 +56,7 @@ def kernels(made: Compilation) -> set[tuple[int, ...]]:
     return {tuple(v.shape) for v in made.static.state_dict().values()}
 
 
-@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("name", slow_but({"rrelu", "zeros_like", "new_full", "mean"}, CUT))
 def test_channels_are_cut_through_them(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Net(CUT[name]).eval(), torch.randn(2, 3, 7, 7)
@@ -99,6 +100,7 @@ def test_a_cell_is_cut_through_and_keeps_its_sizes_dynamic() -> None:
     assert not [n for n in program.graph.nodes if "lstm_cell" in str(n.target)]
 
 
+@pytest.mark.slow
 def test_kernels_and_groups_that_the_input_chooses(tmp_path: Path) -> None:
     class Dynamic(nn.Module):
         """A depthwise kernel per image, as one convolution of as many groups as there are maps."""
@@ -121,6 +123,7 @@ def test_kernels_and_groups_that_the_input_chooses(tmp_path: Path) -> None:
         igc.export_onnx(made.static, tmp_path / "net.onnx")
 
 
+@pytest.mark.slow
 def test_zeros_of_sizes_that_no_input_has() -> None:
     """Two recurrent layers that start from zeros of as many rows as there are images x rows."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ class Places(nn.Module):
         return y
 
 
+@pytest.mark.slow
 def test_a_table_read_by_one_hot_is_cut(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Places().eval(), torch.randn(2, 3, 8, 8)

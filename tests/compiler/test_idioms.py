@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from slowness import slow_but
 
 from igc.testing import (
     ARCHITECTURES,
@@ -115,18 +116,10 @@ def test_all_open_is_single_task_networks() -> None:
     assert kernel_elements(static) == own + kernel_elements(net.heads)
 
 
-SLOW = pytest.mark.slow
+FOREIGN = ("fused_transformer", "raw_weights", "masked_convs", "two_inputs")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("fused_transformer", marks=SLOW),
-        "raw_weights",
-        "masked_convs",
-        pytest.param("two_inputs", marks=SLOW),
-    ],
-)
+@pytest.mark.parametrize("name", slow_but({"raw_weights", "masked_convs"}, FOREIGN))
 def test_networks_in_other_hands(name: str) -> None:
     net, inputs = foreign()[name]
     static = compile_double(net, inputs)
@@ -136,8 +129,7 @@ def test_networks_in_other_hands(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["conv1d", *(pytest.param(n, marks=SLOW) for n in ("plain_cnn", "transformer", "mlp"))],
+    "name", slow_but({"conv1d"}, ("plain_cnn", "transformer", "mlp", "conv1d"))
 )
 def test_a_float32_network_stays_float32_and_agrees(name: str) -> None:
     import igc

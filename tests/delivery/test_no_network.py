@@ -9,6 +9,7 @@ from typing import NoReturn
 import pytest
 from fault_runs import compile_arguments
 from forked import forked
+from slowness import slow_but
 
 
 def no_network() -> None:
@@ -30,14 +31,16 @@ def no_network() -> None:
     sys.addaudithook(watch)
 
 
-@pytest.mark.parametrize("command", ["compile", "verify", "report", "inspect", "explain", "demo"])
+COMMANDS = ("compile", "verify", "report", "inspect", "explain", "demo")
+
+
+@pytest.mark.parametrize("command", slow_but(COMMANDS[:-1], COMMANDS))
 def test_no_command_opens_a_socket(command: str, checkpoint: Path, tmp_path: Path) -> None:
     arguments: tuple[object, ...] = (command, checkpoint)
     if command == "compile":
         arguments = compile_arguments(checkpoint, tmp_path)
     elif command == "verify":
-        from igc import compiler as compile
-        from igc import export_onnx
+        from igc import compile, export_onnx
 
         export_onnx(compile(checkpoint), tmp_path / "m.onnx")
         arguments = ("verify", checkpoint, tmp_path / "m.onnx")

@@ -37,9 +37,9 @@ class Sampling(nn.Module):
 @pytest.mark.parametrize(
     ("rank", "mode", "padding", "aligned"),
     [
-        (2, "bilinear", "zeros", False),
-        (2, "nearest", "border", True),
-        (2, "bicubic", "reflection", False),
+        pytest.param(2, "bilinear", "zeros", False, marks=pytest.mark.slow),
+        pytest.param(2, "nearest", "border", True, marks=pytest.mark.slow),
+        pytest.param(2, "bicubic", "reflection", False, marks=pytest.mark.slow),
         (3, "bilinear", "zeros", True),
     ],
 )

@@ -123,6 +123,7 @@ def shapes(value: Any) -> Any:
     return tuple(value.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_from_gate_to_onnx(case: str, tmp_path: Path) -> None:
     build, channels, outputs = CASES[case]
@@ -158,7 +159,9 @@ HALVES = {torch.float16: torch.float16, torch.bfloat16: torch.float32}
 WRITTEN = {torch.float16: onnx.TensorProto.FLOAT16, torch.float32: onnx.TensorProto.FLOAT}
 
 
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)], ids=str
+)
 def test_half_precision(dtype: torch.dtype, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = CASES["two inputs"][0]().to(dtype)

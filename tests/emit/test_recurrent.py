@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
@@ -35,7 +36,7 @@ class Net(nn.Module):
         return [out, *(last if isinstance(last, tuple) else (last,))]
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", slow_but({"relu"}, LAYERS))
 def test_written_directly_and_equal(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Net(LAYERS[name]()).eval(), torch.randn(3, 6, 3)
