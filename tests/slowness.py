@@ -27,7 +27,7 @@ def processor_seconds() -> float:
     return t.user + t.system + t.children_user + t.children_system
 
 
-def slow_but(quick: Iterable[str], cases: Iterable[str]) -> list[Any]:
+def slow_but(quick: Iterable[Any], cases: Iterable[Any]) -> list[Any]:
     """The cases of a parametrised test, each marked slow but the quick ones."""
     quick = frozenset(quick)
     return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]

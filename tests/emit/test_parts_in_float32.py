@@ -67,7 +67,7 @@ class Parts(nn.Module):
 PARTS = [name.removeprefix("in_") for name in vars(Parts) if name.startswith("in_")]
 
 
-# The others differ from these in what the part computes, not in how its type is kept.
+# Others differ in what they compute, not in how its type is kept.
 QUICK = ("norm", "batch_norm")
 
 
@@ -89,11 +89,7 @@ def compiled(part: str) -> tuple[igc.StaticNetwork, Tensor]:
 
 
 @pytest.mark.parametrize(
-    "dtype",
-    [
-        torch.bfloat16,
-        *(pytest.param(d, marks=pytest.mark.slow) for d in (torch.float16, torch.float64)),
-    ],
+    "dtype", slow_but([torch.bfloat16], [torch.bfloat16, torch.float16, torch.float64])
 )
 @pytest.mark.parametrize("part", slow_but(QUICK, PARTS))
 def test_a_part_in_float32(part: str, dtype: torch.dtype, tmp_path: Path) -> None:
