@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from slowness import slow_but
 from torch import Tensor, fx, nn
 
 import igc
@@ -21,7 +22,9 @@ from igc.program.lint import lint
 from igc.testing import ARCHITECTURES, architecture, assert_equal, build, kernel_elements
 
 
-@pytest.mark.parametrize("name", ["residual_cnn", "transformer", "multi_scale"])
+@pytest.mark.parametrize(
+    "name", slow_but({"conv1d"}, ["conv1d", "residual_cnn", "transformer", "multi_scale"])
+)
 def test_every_pass_keeps_the_function(name: str) -> None:
     """After each pass the program still computes the gated outputs, in float64."""
     assert name in ARCHITECTURES
