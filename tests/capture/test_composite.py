@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from compiled import compiled
 from slowness import slow_but
 from torch import Tensor, nn
 
@@ -60,7 +61,7 @@ def kernels(made: Compilation) -> set[tuple[int, ...]]:
 def test_channels_are_cut_through_them(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Net(CUT[name]).eval(), torch.randn(2, 3, 7, 7)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert not [r for r in made.record.remarks if r.kind == "opaque"]
     assert (4, 3, 3, 3) in kernels(made)
     assert igc.verify(net, made, x).passed
@@ -73,7 +74,7 @@ def test_channels_joined_from_zeros_are_not_read(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = Net(lambda x: torch.cat([x, torch.zeros_like(x)], 1), wide=12).eval()
     x = torch.randn(2, 3, 7, 7)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert (2, 6, 1, 1) in kernels(made)
     assert igc.verify(net, made, x).passed
 
@@ -117,7 +118,7 @@ def test_kernels_and_groups_that_the_input_chooses(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     net, x = Dynamic().eval(), torch.randn(2, 3, 7, 7)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert igc.verify(net, made, x).passed
     with pytest.raises(igc.errors.BadInput, match="conv2d"):
         igc.export_onnx(made.static, tmp_path / "net.onnx")
@@ -139,6 +140,6 @@ def test_zeros_of_sizes_that_no_input_has() -> None:
 
     torch.manual_seed(0)
     net, x = Rows().eval(), torch.randn(2, 3, 5, 4)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert igc.verify(net, made, x).passed
     assert [r for r in made.record.remarks if r.kind == "opaque" and "lstm" in r.op]

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from compiled import compiled
 from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
-from igc.compiler import compilation
 from igc.emit.torch.precision import with_casts
 from igc.nn import gate
 from igc_cli.main import run
@@ -83,7 +83,7 @@ def gated(part: str, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
 
 
 @functools.cache
-def compiled(part: str) -> tuple[igc.StaticNetwork, Tensor]:
+def in_bfloat16(part: str) -> tuple[igc.StaticNetwork, Tensor]:
     net, x = gated(part, torch.bfloat16)
     return igc.compile(net, (x,)), x
 
@@ -94,7 +94,7 @@ def compiled(part: str) -> tuple[igc.StaticNetwork, Tensor]:
 @pytest.mark.parametrize("part", slow_but(QUICK, PARTS))
 def test_a_part_in_float32(part: str, dtype: torch.dtype, tmp_path: Path) -> None:
     net, x = gated(part, dtype)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     check = igc.verify(net, made, x)
     assert check.passed, str(check)
     igc.export_onnx(made.static, tmp_path / "net.onnx")
@@ -111,7 +111,7 @@ def test_a_buffer_that_is_wider_than_the_network_is_not_rounded() -> None:
         if hasattr(module, "rotation"):
             module.rotation = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
         assert "rotation" not in name
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     tables = [v for v in made.static.state_dict().values() if v.dtype == torch.float32]
     assert tables
     assert not all(torch.equal(v, v.bfloat16().float()) for v in tables)
@@ -123,7 +123,7 @@ def test_a_buffer_that_is_wider_than_the_network_is_not_rounded() -> None:
 def test_the_static_network_is_converted_whole(
     convert: Callable[[nn.Module], nn.Module], part: str
 ) -> None:
-    static, x = copy.deepcopy(compiled(part))
+    static, x = copy.deepcopy(in_bfloat16(part))
     before = static(x)
     after = convert(static)(x.to(next(static.parameters()).dtype))
     for task, value in before.items():

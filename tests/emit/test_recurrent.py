@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from compiled import compiled
 from slowness import slow_but
 from torch import Tensor, nn
 
@@ -40,7 +41,7 @@ class Net(nn.Module):
 def test_written_directly_and_equal(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Net(LAYERS[name]()).eval(), torch.randn(3, 6, 3)
-    static = igc.compile(net, x)
+    static = compiled(net, x).static
     info = igc.export_onnx(static, tmp_path / "net.onnx")
     assert info.route == "direct", info.reason
     check = igc.verify(net, tmp_path / "net.onnx", x)

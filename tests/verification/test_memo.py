@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from compiled import compiled
 from torch import Tensor, nn
 
 import igc
@@ -18,7 +19,7 @@ Nets = tuple[nn.Module, tuple[Tensor, ...], igc.StaticNetwork]
 @pytest.fixture(scope="module")
 def nets() -> Nets:
     net, inputs = build(architecture("mlp", tasks=2, seed=4))
-    return net, inputs, igc.compile(net, inputs)
+    return net, inputs, compiled(net, inputs).static
 
 
 def test_a_second_comparison_does_not_run_the_reference(
