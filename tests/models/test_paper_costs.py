@@ -87,10 +87,10 @@ EXACT_MACS = [
     (nets.nyud_shared, NYUD, (0.5,), 148_343_980_032),
     (nets.nyud_single, NYUD, (0.25,), 88_421_154_816),
     (nets.nyud_shared, NYUD, (0.25,), 73_550_217_216),
-    (nets.pascal_single, PASCAL, (), 334_635_859_968),
+    pytest.param(nets.pascal_single, PASCAL, (), 334_635_859_968, marks=pytest.mark.slow),
     (nets.pascal_shared, PASCAL, (), 142_117_306_368),
-    (nets.hrnet_single, NYUD, (), 64_708_459_200),
-    (nets.hrnet_shared, NYUD, (), 24_520_910_400),
+    pytest.param(nets.hrnet_single, NYUD, (), 64_708_459_200, marks=pytest.mark.slow),
+    pytest.param(nets.hrnet_shared, NYUD, (), 24_520_910_400, marks=pytest.mark.slow),
 ]
 
 
@@ -166,6 +166,7 @@ def test_other_output_strides_do_not_fit_the_table(
     assert round(2e-9 * (trunk + heads)) == shared
 
 
+@pytest.mark.slow
 def test_script_prints_every_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from compiled import compiled
+from slowness import slow_but
 from tiny_backbones import (
     Pyramid,
     Residual,
@@ -135,7 +136,9 @@ def test_distributed_data_parallel_trains() -> None:
         optimiser.zero_grad()
 
 
-@pytest.mark.parametrize("name", ["residual, layer", "pyramid", "transformer"])
+@pytest.mark.parametrize(
+    "name", slow_but({"pyramid"}, ["residual, layer", "pyramid", "transformer"])
+)
 def test_export_with_dynamic_batch(name: str) -> None:
     net = NETWORKS[name]()
     for gates in net.gates.values():
@@ -336,7 +339,9 @@ class Normed(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.parametrize(
+    "norm", slow_but([nn.utils.weight_norm], [nn.utils.weight_norm, nn.utils.spectral_norm])
+)
 def test_weights_computed_by_hooks_are_copied(norm: Callable[[nn.Module], nn.Module]) -> None:
     backbone = Normed(norm).eval()
     before = backbone(X)

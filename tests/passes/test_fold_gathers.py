@@ -28,7 +28,9 @@ class Relative(nn.Module):
         return y
 
 
-@pytest.mark.parametrize(("size", "held"), [(40, 79 * 16), (4, 4 * 4 * 16)])
+@pytest.mark.parametrize(
+    ("size", "held"), [(40, 79 * 16), pytest.param(4, 4 * 4 * 16, marks=pytest.mark.slow)]
+)
 def test_a_table_is_held_once_where_its_rows_are_read_often(
     size: int, held: int, tmp_path: Path
 ) -> None:
