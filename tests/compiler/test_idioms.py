@@ -78,14 +78,15 @@ _MIXED = list(itertools.product(MIXES, PATTERNS))
 @pytest.mark.parametrize("pair", _MIXED, ids=["-".join(p) for p in _MIXED])
 def test_every_mix_with_every_pattern(pair: tuple[str, str]) -> None:
     mix, pattern = pair
-    check(architecture("residual_cnn", mix=mix, pattern=pattern, idiom="where", seed=5))
+    check(architecture("conv1d", mix=mix, pattern=pattern, idiom="where", seed=5))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tasks", range(1, 9))
 def test_one_to_eight_tasks(tasks: int) -> None:
-    check(architecture("transformer", tasks=tasks, idiom="sub_mul", pattern="mixed", seed=tasks))
-    check(architecture("multi_scale", tasks=tasks, idiom="lerp", pattern="cut", seed=tasks))
+    odd, even = ("transformer", "sub_mul", "mixed"), ("multi_scale", "lerp", "cut")
+    name, idiom, pattern = odd if tasks % 2 else even
+    check(architecture(name, tasks=tasks, idiom=idiom, pattern=pattern, seed=tasks))
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ from emit_nets import Branches, Function, branches, image, tokens
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-import igc.emit.onnx as writer
 import igc.emit.onnx.model as onnx_model
+import igc.emit.onnx.write as writer
 from igc.capture import capture
 from igc.emit import StaticNetwork, emit, export_onnx
 from igc.emit.onnx.lower import OnnxGraph, OnnxNode, lower
@@ -229,6 +229,7 @@ def test_a_bad_simplification_is_dropped(
     assert info.nodes == 2
 
 
+@pytest.mark.slow
 def test_what_has_no_direct_form_goes_through_torch(tmp_path: Path, capfd: Any) -> None:
     class Spectral(nn.Module):
         def __init__(self) -> None:

@@ -39,7 +39,8 @@ assert not any(m.split(".")[0] == "igc" for m in sys.modules)
 """
 
 
-@pytest.mark.parametrize("make", [pytest.param(branches, marks=pytest.mark.slow), tokens])
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [branches, tokens])
 def test_runs_without_igc_bit_for_bit(
     make: Callable[[], tuple[nn.Module, Program, Tensor]], tmp_path: Path
 ) -> None:

@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from compiled import compiled
-from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
@@ -161,7 +160,8 @@ HALVES = {torch.float16: torch.float16, torch.bfloat16: torch.float32}
 WRITTEN = {torch.float16: onnx.TensorProto.FLOAT16, torch.float32: onnx.TensorProto.FLOAT}
 
 
-@pytest.mark.parametrize("dtype", slow_but([torch.bfloat16], HALVES), ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_half_precision(dtype: torch.dtype, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = CASES["two inputs"][0]().to(dtype)

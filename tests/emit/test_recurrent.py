@@ -50,6 +50,7 @@ def test_written_directly_and_equal(name: str, tmp_path: Path) -> None:
     assert sum(kinds.count(k) for k in ("LSTM", "GRU", "RNN")) == net.layer.num_layers
 
 
+@pytest.mark.slow
 def test_its_tensors_are_the_checkpoint_s(tmp_path: Path) -> None:
     torch.manual_seed(0)
     igc.save(Net(LAYERS["gru"]()).eval(), tmp_path / "net.pt", torch.randn(3, 6, 3))

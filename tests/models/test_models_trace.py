@@ -14,6 +14,7 @@ from benchmarks.counting import count
 from igc.ops.macs import op_macs
 
 NAMES = sorted(ZOO)
+QUICK = {"resnet18", "vit-split"}
 
 
 def graph_macs(program: torch.export.ExportedProgram) -> int:
@@ -28,7 +29,7 @@ def graph_macs(program: torch.export.ExportedProgram) -> int:
     return total
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(QUICK | {"vgg16", "mtan-os32", "psp"}, NAMES))
 def test_count_is_half_of_what_pytorch_counts(name: str) -> None:
     network, x = build(name, "meta"), pictures(2, "meta")
     cost = count(network, x)
@@ -40,7 +41,7 @@ def test_count_is_half_of_what_pytorch_counts(name: str) -> None:
     assert cost.params == sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(QUICK | {"vgg16", "mtan-os32", "psp"}, NAMES))
 def test_symbolic_trace_computes_the_same(name: str) -> None:
     network = build(name).double()
     traced = fx.symbolic_trace(network)
@@ -50,7 +51,7 @@ def test_symbolic_trace_computes_the_same(name: str) -> None:
             assert_close(traced(x), network(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", slow_but({"resnet18", "vit-split"}, NAMES))
+@pytest.mark.parametrize("name", slow_but(QUICK, NAMES))
 def test_export_with_a_dynamic_batch_computes_and_costs_the_same(name: str) -> None:
     network = build(name).double()
     shapes = ({0: torch.export.Dim("batch")},)

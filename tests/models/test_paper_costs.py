@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slowness import slow_but
 
 from benchmarks.counting import count
 from igc.models.dpt import dpt_base_encoder, dpt_small_encoder
@@ -37,7 +38,7 @@ ENCODERS = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", slow_but(ENCODERS.keys() - {"hrnet"}, ENCODERS))
 def test_encoders(name: str) -> None:
     build, size, macs, params = ENCODERS[name]
     with torch.device("meta"):
@@ -104,7 +105,7 @@ def test_exact_macs(build: object, size: tuple[int, int], args: tuple[float], ma
     [
         (nets.nyud_single, 118_911_724),
         (nets.nyud_shared, 71_895_660),
-        (nets.hrnet_single, 28_919_834),
+        pytest.param(nets.hrnet_single, 28_919_834, marks=pytest.mark.slow),
         (nets.hrnet_shared, 9_795_314),
         # Single-task = 3 encoders and 3 heads; shared = 1 encoder; the branched ones add copies.
         (nets.city_single, 3 * 23_508_032 + 23_083_539 + 23_074_818 + 23_074_305),
@@ -128,7 +129,13 @@ def test_nddr_adds_one_fusion_per_task_and_stage() -> None:
     assert nets.params(nets.city_nddr) == nets.params(nets.city_single) + added
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.network}, {row.unit}")
+# An HRNet has ten times as many operations as a ResNet.
+QUICK_ROWS = {row for row in ROWS if "HRNet" not in row.network}
+
+
+@pytest.mark.parametrize(
+    "row", slow_but(QUICK_ROWS, ROWS), ids=lambda row: f"{row.network}, {row.unit}"
+)
 def test_published_figure(row: object) -> None:
     assert abs(row.error) <= row.tolerance, f"{row.ours:.3f} {row.unit}"
 
@@ -144,6 +151,7 @@ def test_mtan_misprint() -> None:
     assert round(2e-9 * mtan_erratum()) == 1066
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "single", "shared"), [((16,), 340, 188), ((32,), 178, 78)], ids=["os16", "os32"]
 )
