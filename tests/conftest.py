@@ -1,4 +1,4 @@
-"""What every test shares: one thread per worker, seeds, hypothesis profiles."""
+"""What every test shares: one thread per worker, seeds, hypothesis profiles, an eye on the time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from slowness import Slowness
 from tiny import Tiny
 
 SEED = int(os.environ.get("IGC_SEED", "0"))
@@ -46,6 +47,7 @@ class _FailuresAtOnce:
 
 @pytest.hookimpl(trylast=True)  # after the reporter is there
 def pytest_configure(config) -> None:
+    config.pluginmanager.register(Slowness())
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and "PYTEST_XDIST_WORKER" not in os.environ:
         config.pluginmanager.register(_FailuresAtOnce(reporter))

@@ -42,6 +42,7 @@ def test_it_imports_nothing_of_the_compiler() -> None:
             assert not [n for n in names if n.startswith(FORBIDDEN)], file
 
 
+@pytest.mark.slow
 def test_an_audit_loads_no_pass(original) -> None:
     """Not even by way of something else: what it runs is asked in a fresh process."""
     script = f"""
@@ -64,17 +65,13 @@ assert not loaded, loaded
 
 CASES = [
     ("plain_cnn", "weight_mask", "stack", "cut", "generic"),
-    *(
-        pytest.param(*case, marks=pytest.mark.slow)
-        for case in (
-            ("residual_cnn", "straight_through", "einsum", "mixed", "zeros"),
-            ("transformer", "where", "buffer", "random", "generic"),
-            ("grouped", "lerp", "chain", "random", "twins"),
-        )
-    ),
+    ("residual_cnn", "straight_through", "einsum", "mixed", "zeros"),
+    ("transformer", "where", "buffer", "random", "generic"),
+    ("grouped", "lerp", "chain", "random", "twins"),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "idiom", "mix", "pattern", "weights"), CASES)
 def test_every_idiom_is_certified(tmp_path, name, idiom, mix, pattern, weights) -> None:
     spec = architecture(name, tasks=3, idiom=idiom, mix=mix, pattern=pattern, seed=5)

@@ -108,6 +108,7 @@ def test_export_onnx_writes_the_manifest_too(original, tmp_path) -> None:
     assert audited(original.checkpoint, model).passed
 
 
+@pytest.mark.slow
 def test_a_module_is_certified_by_its_tensors(tmp_path) -> None:
     """There is no file to name; a checkpoint of the same module fits, one of another does not."""
     net, inputs = gated_net(), torch.zeros(2, 3, 8, 8)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
@@ -45,7 +46,7 @@ class Assigns(nn.Module):
         return self.head(a * self.mask)
 
 
-@pytest.mark.parametrize("assign", [pytest.param(corner, marks=pytest.mark.slow), whole, others])
+@pytest.mark.parametrize("assign", slow_but({whole}, [corner, whole, others]))
 def test_assigned_items(assign: Callable[[Tensor, Tensor], None]) -> None:
     torch.manual_seed(0)
     net, inputs = Assigns(assign).eval(), (torch.randn(2, 3, 5, 6),)

@@ -148,6 +148,7 @@ class Windows(nn.Module):
         return x
 
 
+@pytest.mark.slow
 def test_sizes_tangled_beyond_measure_are_fixed_and_the_batch_is_not() -> None:
     net = Windows(2)
     program = capture(net, torch.randn(2, 18, 20, 4))
@@ -180,6 +181,7 @@ class HalvedThenNormed(nn.Module):
         return z.reshape(y.shape) + y.flip(2)
 
 
+@pytest.mark.slow
 def test_a_size_that_happens_to_be_the_batch_is_told_from_it() -> None:
     net = HalvedThenNormed().eval()
     program = capture(net, (torch.randn(2, 3, 6, 6, 6),))

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from compiled import compiled
+from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
@@ -55,11 +57,11 @@ def kernels(made: Compilation) -> set[tuple[int, ...]]:
     return {tuple(v.shape) for v in made.static.state_dict().values()}
 
 
-@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("name", slow_but({"rrelu", "zeros_like", "new_full", "mean"}, CUT))
 def test_channels_are_cut_through_them(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Net(CUT[name]).eval(), torch.randn(2, 3, 7, 7)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert not [r for r in made.record.remarks if r.kind == "opaque"]
     assert (4, 3, 3, 3) in kernels(made)
     assert igc.verify(net, made, x).passed
@@ -72,7 +74,7 @@ def test_channels_joined_from_zeros_are_not_read(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = Net(lambda x: torch.cat([x, torch.zeros_like(x)], 1), wide=12).eval()
     x = torch.randn(2, 3, 7, 7)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert (2, 6, 1, 1) in kernels(made)
     assert igc.verify(net, made, x).passed
 
@@ -99,6 +101,7 @@ def test_a_cell_is_cut_through_and_keeps_its_sizes_dynamic() -> None:
     assert not [n for n in program.graph.nodes if "lstm_cell" in str(n.target)]
 
 
+@pytest.mark.slow
 def test_kernels_and_groups_that_the_input_chooses(tmp_path: Path) -> None:
     class Dynamic(nn.Module):
         """A depthwise kernel per image, as one convolution of as many groups as there are maps."""
@@ -115,12 +118,13 @@ def test_kernels_and_groups_that_the_input_chooses(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     net, x = Dynamic().eval(), torch.randn(2, 3, 7, 7)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert igc.verify(net, made, x).passed
     with pytest.raises(igc.errors.BadInput, match="conv2d"):
         igc.export_onnx(made.static, tmp_path / "net.onnx")
 
 
+@pytest.mark.slow
 def test_zeros_of_sizes_that_no_input_has() -> None:
     """Two recurrent layers that start from zeros of as many rows as there are images x rows."""
 
@@ -136,6 +140,6 @@ def test_zeros_of_sizes_that_no_input_has() -> None:
 
     torch.manual_seed(0)
     net, x = Rows().eval(), torch.randn(2, 3, 5, 4)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert igc.verify(net, made, x).passed
     assert [r for r in made.record.remarks if r.kind == "opaque" and "lstm" in r.op]

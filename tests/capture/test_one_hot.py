@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
+from compiled import compiled
 from torch import Tensor, nn
 
 import igc
 from igc.capture import capture
-from igc.compiler import compilation
 
 
 class Places(nn.Module):
@@ -31,11 +32,12 @@ class Places(nn.Module):
         return y
 
 
+@pytest.mark.slow
 def test_a_table_read_by_one_hot_is_cut(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Places().eval(), torch.randn(2, 3, 8, 8)
     assert "aten.one_hot.default" not in {str(n.target) for n in capture(net, x).graph.nodes}
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert not [r for r in made.record.remarks if r.kind == "opaque"]
     assert (70, 4) in {tuple(v.shape) for v in made.program.constants.values()}
     assert igc.verify(net, made, x).passed

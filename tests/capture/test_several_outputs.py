@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from compiled import compiled
 from torch import Tensor, nn
 
 import igc
-from igc.compiler import compilation
 
 MASK = torch.tensor([1.0, 0, 1, 1, 0, 1])
 
@@ -50,7 +50,7 @@ class Net(nn.Module):
 def test_channels_are_cut_through_them(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Net(CUT[name]).eval(), torch.randn(2, 3, 7, 6)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert not [r for r in made.record.remarks if r.kind == "opaque"]
     assert (4, 3, 3, 3) in {tuple(v.shape) for v in made.static.state_dict().values()}
     assert igc.verify(net, made, x).passed
@@ -62,5 +62,5 @@ def test_channels_are_cut_through_them(name: str, tmp_path: Path) -> None:
 def test_the_places_of_extremes_are_kept_where_they_are_read() -> None:
     net = Net(lambda x: x * x.max(2, keepdim=True)[1]).eval()
     x = torch.randn(2, 3, 7, 6)
-    static = igc.compile(net, x)
+    static = compiled(net, x).static
     assert igc.verify(net, static, x).passed

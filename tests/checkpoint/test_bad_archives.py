@@ -108,6 +108,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     refused(path, "changed while it was being read")
 
 
+@pytest.mark.slow
 def test_loading_opens_no_network_and_starts_no_process(good: Path) -> None:
     """Audit hooks cannot be removed, so this runs in a process of its own."""
     script = f"""

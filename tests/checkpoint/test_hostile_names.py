@@ -137,6 +137,7 @@ def check_source(text: str, name: str) -> None:
     assert name in texts
 
 
+@pytest.mark.slow
 def test_generated_code_does_nothing_but_compute(checkpoint: Path, tmp_path: Path) -> None:
     """Run as a script, imported, printed: no name has become code."""
     for i, name in enumerate(NAMES.values()):

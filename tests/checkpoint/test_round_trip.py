@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_nets import CASES, Idioms, Saved, Tiny, made, same, tiny_file
+from slowness import slow_but
 from torch import nn
 
 import igc
@@ -32,7 +33,7 @@ def test_a_loaded_network_computes_the_same(case: str, saved: Callable[[str], Sa
     ("case", "dtype"),
     [
         ("idioms", torch.float64),
-        ("attention", torch.float16),
+        pytest.param("attention", torch.float16, marks=pytest.mark.slow),
         pytest.param("attention", torch.float64, marks=pytest.mark.slow),
         pytest.param("idioms", torch.bfloat16, marks=pytest.mark.slow),
     ],
@@ -63,13 +64,7 @@ def _leaves(tree: object) -> list[torch.Tensor]:
     return torch.utils._pytree.tree_leaves(tree)
 
 
-QUICK = ("patch_transformer", "squeeze_excite")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ARCHITECTURES],
-)
+@pytest.mark.parametrize("name", slow_but({"squeeze_excite"}, ARCHITECTURES))
 def test_every_architecture_comes_back(name: str, tmp_path: Path) -> None:
     spec = architecture(name, tasks=2, returns="nested", seed=3)
     net, inputs = build(spec)

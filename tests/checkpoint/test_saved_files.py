@@ -20,6 +20,7 @@ from igc.errors import BadCheckpoint, BadInput
 from igc.program.health import check_finite
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes(
     tmp_path: Path, saved: Callable[[str], Saved]
 ) -> None:
@@ -63,6 +64,7 @@ def test_other_hash_seeds_give_the_same_bytes(tmp_path: Path) -> None:
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_the_file_needs_neither_igc_nor_the_users_code(
     tmp_path: Path, saved: Callable[[str], Saved]
 ) -> None:

@@ -263,6 +263,7 @@ def test_bad_input(cli, here, kind, says) -> None:
     assert sorted(os.listdir()) == before
 
 
+@pytest.mark.slow
 def test_json_on_the_real_stdout(here) -> None:
     # Not in this process: libraries written in C print past sys.stdout.
     command = [sys.executable, "-m", "igc_cli", "compile", "gated.pt", "--out", "m.onnx", "--json"]

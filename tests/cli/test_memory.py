@@ -25,6 +25,7 @@ print(int(made), held() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
 def test_freed_blocks_go_back_to_the_system() -> None:
     def run(how: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from compiled import compiled
 from torch import Tensor, nn
 
 import igc
@@ -49,7 +50,7 @@ def test_known_channels_have_the_type_of_their_feature(
 ) -> None:
     torch.manual_seed(0)
     net, x = Attending(inner).to(outer).eval(), torch.randn(3, 5, 4, dtype=outer)
-    static = igc.compile(net, x)
+    static = compiled(net, x).static
     assert static(x).dtype == outer
     assert igc.verify(net, static, x).passed
     igc.export_onnx(static, tmp_path / "net.onnx")
@@ -71,7 +72,7 @@ class Inside(nn.Module):
 @pytest.mark.parametrize("inner", [WIDE, HALF, BRAIN], ids=str)
 def test_a_layer_keeps_the_type_of_its_weights(inner: torch.dtype, tmp_path: Path) -> None:
     net, x = Inside(inner).eval(), torch.randn(2, 4)
-    static = igc.compile(net, x)
+    static = compiled(net, x).static
     assert {p.dtype for p in static.parameters()} == {torch.float32, inner}
     check = igc.verify(net, static, x)
     assert check.passed, str(check)

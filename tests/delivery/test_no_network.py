@@ -9,6 +9,7 @@ from typing import NoReturn
 import pytest
 from fault_runs import compile_arguments
 from forked import forked
+from slowness import slow_but
 
 import igc
 
@@ -32,7 +33,10 @@ def no_network() -> None:
     sys.addaudithook(watch)
 
 
-@pytest.mark.parametrize("command", ["compile", "verify", "report", "inspect", "explain", "demo"])
+COMMANDS = ("compile", "verify", "report", "inspect", "explain", "demo")
+
+
+@pytest.mark.parametrize("command", slow_but(COMMANDS[:-1], COMMANDS))
 def test_no_command_opens_a_socket(command: str, checkpoint: Path, tmp_path: Path) -> None:
     arguments: tuple[object, ...] = (command, checkpoint)
     if command == "compile":

@@ -227,6 +227,7 @@ def test_a_bad_simplification_is_dropped(
     assert info.nodes == 2
 
 
+@pytest.mark.slow
 def test_what_has_no_direct_form_goes_through_torch(tmp_path: Path, capfd: Any) -> None:
     class Spectral(nn.Module):
         def __init__(self) -> None:
@@ -270,6 +271,7 @@ def test_large_weights_leave_a_model_and_return(tmp_path: Path) -> None:
     assert again == whole
 
 
+@pytest.mark.slow
 def test_what_has_no_form_at_all_is_bad_input(tmp_path: Path) -> None:
     static = emit(capture(Function(lambda x: torch.special.i0e(x)), (image(),)))
     with pytest.raises(BadInput, match=r"cannot be written as ONNX: .*special_i0e"):

@@ -37,6 +37,7 @@ def _all(cases: dict[str, Case]) -> nn.Module:
     return Function(lambda x: {name: case(x) for name, case in cases.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cases", [POINTWISE, SHAPING, WHOLE_AXES], ids=["pointwise", "shaping", "whole_axes"]
 )

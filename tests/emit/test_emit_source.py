@@ -40,6 +40,7 @@ assert not any(m.split(".")[0] == "igc" for m in sys.modules)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [branches, tokens])
 def test_runs_without_igc_bit_for_bit(
     make: Callable[[], tuple[nn.Module, Program, Tensor]], tmp_path: Path
@@ -59,6 +60,7 @@ def test_runs_without_igc_bit_for_bit(
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_runs_as_a_script(tmp_path: Path) -> None:
     static = emit(branches()[1], dtype=torch.float64)
     static.export(tmp_path)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from compiled import compiled
 from torch import Tensor, nn
 
 import igc
-from igc.compiler import compilation
 
 
 class Sampling(nn.Module):
@@ -37,9 +37,9 @@ class Sampling(nn.Module):
 @pytest.mark.parametrize(
     ("rank", "mode", "padding", "aligned"),
     [
-        (2, "bilinear", "zeros", False),
-        (2, "nearest", "border", True),
-        (2, "bicubic", "reflection", False),
+        pytest.param(2, "bilinear", "zeros", False, marks=pytest.mark.slow),
+        pytest.param(2, "nearest", "border", True, marks=pytest.mark.slow),
+        pytest.param(2, "bicubic", "reflection", False, marks=pytest.mark.slow),
         (3, "bilinear", "zeros", True),
     ],
 )
@@ -49,7 +49,7 @@ def test_sampled_channels_are_cut(
     torch.manual_seed(0)
     net = Sampling(rank, mode, padding, aligned).eval()
     x = torch.randn(2, 3, *(8, 6, 4)[:rank])
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     assert not [r for r in made.record.remarks if r.kind == "opaque"]
     kernels = sorted(v.shape[:2] for v in made.static.state_dict().values() if v.ndim == rank + 2)
     assert kernels == [(4, 3), (4, 4)]

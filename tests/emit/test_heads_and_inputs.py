@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
+from compiled import compiled
 from torch import Tensor, nn
 
 import igc
@@ -125,6 +126,7 @@ def shapes(value: Any) -> Any:
     return tuple(value.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_from_gate_to_onnx(case: str, tmp_path: Path) -> None:
     build, channels, outputs = CASES[case]
@@ -160,6 +162,7 @@ HALVES = {torch.float16: torch.float16, torch.bfloat16: torch.float32}
 WRITTEN = {torch.float16: onnx.TensorProto.FLOAT16, torch.float32: onnx.TensorProto.FLOAT}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_half_precision(dtype: torch.dtype, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -202,7 +205,7 @@ def test_what_bfloat16_folds_is_written_as_float32_has_it(tmp_path: Path) -> Non
         net[1].running_var.uniform_(0.5, 2)
         net[1].weight.uniform_(0.5, 1.5)
     net, x = net.bfloat16().eval(), torch.randn(2, 3, 9, 9).bfloat16()
-    static, path = igc.compile(net, x), tmp_path / "net.onnx"
+    static, path = compiled(net, x).static, tmp_path / "net.onnx"
     assert {p.dtype for p in static.parameters()} == {torch.bfloat16}
     assert igc.verify(net, static, x).passed
     igc.export_onnx(static, path)
@@ -221,7 +224,7 @@ def test_half_precision_files_that_are_wrong_are_found(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = CASES["two inputs"][0]().half()
     x = tuple(t.half() for t in pictures(3, 1))
-    static, path = igc.compile(net, x), tmp_path / "net.onnx"
+    static, path = compiled(net, x).static, tmp_path / "net.onnx"
     igc.export_onnx(static, path, simplify=False)
     model = onnx.load(str(path))
     bias = next(i for i in model.graph.initializer if i.name == "heads.seg.bias")

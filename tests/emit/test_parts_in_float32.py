@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from compiled import compiled
+from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
-from igc.compiler import compilation
 from igc.emit.torch.precision import with_casts
 from igc.nn import gate
 from igc_cli.main import run
-
-HALVES = [torch.bfloat16, torch.float16]
 
 
 class Parts(nn.Module):
@@ -66,6 +67,10 @@ class Parts(nn.Module):
 PARTS = [name.removeprefix("in_") for name in vars(Parts) if name.startswith("in_")]
 
 
+# Others differ in what they compute, not in how its type is kept.
+QUICK = ("norm", "batch_norm")
+
+
 def gated(part: str, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     heads = {"p": nn.Linear(5, 3, dtype=dtype), "q": nn.Linear(5, 2, dtype=dtype)}
@@ -77,11 +82,19 @@ def gated(part: str, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
     return net, x
 
 
-@pytest.mark.parametrize("dtype", [*HALVES, torch.float64])
-@pytest.mark.parametrize("part", PARTS)
+@functools.cache
+def in_bfloat16(part: str) -> tuple[igc.StaticNetwork, Tensor]:
+    net, x = gated(part, torch.bfloat16)
+    return igc.compile(net, (x,)), x
+
+
+@pytest.mark.parametrize(
+    "dtype", slow_but([torch.bfloat16], [torch.bfloat16, torch.float16, torch.float64])
+)
+@pytest.mark.parametrize("part", slow_but(QUICK, PARTS))
 def test_a_part_in_float32(part: str, dtype: torch.dtype, tmp_path: Path) -> None:
     net, x = gated(part, dtype)
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     check = igc.verify(net, made, x)
     assert check.passed, str(check)
     igc.export_onnx(made.static, tmp_path / "net.onnx")
@@ -98,27 +111,26 @@ def test_a_buffer_that_is_wider_than_the_network_is_not_rounded() -> None:
         if hasattr(module, "rotation"):
             module.rotation = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
         assert "rotation" not in name
-    made = compilation(net, (x,))
+    made = compiled(net, (x,))
     tables = [v for v in made.static.state_dict().values() if v.dtype == torch.float32]
     assert tables
     assert not all(torch.equal(v, v.bfloat16().float()) for v in tables)
     assert igc.verify(net, made, x).passed
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", slow_but(QUICK, PARTS))
 @pytest.mark.parametrize("convert", [nn.Module.double, nn.Module.half, nn.Module.float])
 def test_the_static_network_is_converted_whole(
     convert: Callable[[nn.Module], nn.Module], part: str
 ) -> None:
-    net, x = gated(part, torch.bfloat16)
-    static = igc.compile(net, (x,))
+    static, x = copy.deepcopy(in_bfloat16(part))
     before = static(x)
     after = convert(static)(x.to(next(static.parameters()).dtype))
     for task, value in before.items():
         torch.testing.assert_close(after[task].float(), value.float(), rtol=0.1, atol=0.1)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", slow_but({"norm"}, PARTS))
 def test_it_is_saved_loaded_compiled_again_and_audited(part: str, tmp_path: Path) -> None:
     net, x = gated(part, torch.bfloat16)
     static = igc.compile(net, (x,))

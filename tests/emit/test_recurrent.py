@@ -7,6 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from compiled import compiled
+from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
@@ -35,11 +37,11 @@ class Net(nn.Module):
         return [out, *(last if isinstance(last, tuple) else (last,))]
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", slow_but({"relu"}, LAYERS))
 def test_written_directly_and_equal(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Net(LAYERS[name]()).eval(), torch.randn(3, 6, 3)
-    static = igc.compile(net, x)
+    static = compiled(net, x).static
     info = igc.export_onnx(static, tmp_path / "net.onnx")
     assert info.route == "direct", info.reason
     check = igc.verify(net, tmp_path / "net.onnx", x)
@@ -48,6 +50,7 @@ def test_written_directly_and_equal(name: str, tmp_path: Path) -> None:
     assert sum(kinds.count(k) for k in ("LSTM", "GRU", "RNN")) == net.layer.num_layers
 
 
+@pytest.mark.slow
 def test_its_tensors_are_the_checkpoint_s(tmp_path: Path) -> None:
     torch.manual_seed(0)
     igc.save(Net(LAYERS["gru"]()).eval(), tmp_path / "net.pt", torch.randn(3, 6, 3))

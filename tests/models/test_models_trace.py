@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from model_zoo import ZOO, build, pictures
+from slowness import slow_but
 from torch import fx
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,10 +14,7 @@ from benchmarks.counting import count
 from igc.ops.macs import op_macs
 
 NAMES = sorted(ZOO)
-
-#: Exported in the fast run too: one of every kind.
-QUICK = ("resnet18", "mobilenet_v2", "aspp", "psp", "dpt", "vit-split", "mtan-os32")
-EXPORTED = [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NAMES]
+QUICK = {"resnet18", "vit-split"}
 
 
 def graph_macs(program: torch.export.ExportedProgram) -> int:
@@ -31,7 +29,7 @@ def graph_macs(program: torch.export.ExportedProgram) -> int:
     return total
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(QUICK | {"vgg16", "mtan-os32", "psp"}, NAMES))
 def test_count_is_half_of_what_pytorch_counts(name: str) -> None:
     network, x = build(name, "meta"), pictures(2, "meta")
     cost = count(network, x)
@@ -43,7 +41,7 @@ def test_count_is_half_of_what_pytorch_counts(name: str) -> None:
     assert cost.params == sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(QUICK | {"vgg16", "mtan-os32", "psp"}, NAMES))
 def test_symbolic_trace_computes_the_same(name: str) -> None:
     network = build(name).double()
     traced = fx.symbolic_trace(network)
@@ -53,7 +51,7 @@ def test_symbolic_trace_computes_the_same(name: str) -> None:
             assert_close(traced(x), network(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", slow_but(QUICK, NAMES))
 def test_export_with_a_dynamic_batch_computes_and_costs_the_same(name: str) -> None:
     network = build(name).double()
     shapes = ({0: torch.export.Dim("batch")},)

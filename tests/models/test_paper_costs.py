@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slowness import slow_but
 
 from benchmarks.counting import count
 from igc.models.dpt import dpt_base_encoder, dpt_small_encoder
@@ -37,7 +38,7 @@ ENCODERS = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", slow_but(ENCODERS.keys() - {"hrnet"}, ENCODERS))
 def test_encoders(name: str) -> None:
     build, size, macs, params = ENCODERS[name]
     with torch.device("meta"):
@@ -87,10 +88,10 @@ EXACT_MACS = [
     (nets.nyud_shared, NYUD, (0.5,), 148_343_980_032),
     (nets.nyud_single, NYUD, (0.25,), 88_421_154_816),
     (nets.nyud_shared, NYUD, (0.25,), 73_550_217_216),
-    (nets.pascal_single, PASCAL, (), 334_635_859_968),
+    pytest.param(nets.pascal_single, PASCAL, (), 334_635_859_968, marks=pytest.mark.slow),
     (nets.pascal_shared, PASCAL, (), 142_117_306_368),
-    (nets.hrnet_single, NYUD, (), 64_708_459_200),
-    (nets.hrnet_shared, NYUD, (), 24_520_910_400),
+    pytest.param(nets.hrnet_single, NYUD, (), 64_708_459_200, marks=pytest.mark.slow),
+    pytest.param(nets.hrnet_shared, NYUD, (), 24_520_910_400, marks=pytest.mark.slow),
 ]
 
 
@@ -104,7 +105,7 @@ def test_exact_macs(build: object, size: tuple[int, int], args: tuple[float], ma
     [
         (nets.nyud_single, 118_911_724),
         (nets.nyud_shared, 71_895_660),
-        (nets.hrnet_single, 28_919_834),
+        pytest.param(nets.hrnet_single, 28_919_834, marks=pytest.mark.slow),
         (nets.hrnet_shared, 9_795_314),
         # Single-task = 3 encoders and 3 heads; shared = 1 encoder; the branched ones add copies.
         (nets.city_single, 3 * 23_508_032 + 23_083_539 + 23_074_818 + 23_074_305),
@@ -128,7 +129,13 @@ def test_nddr_adds_one_fusion_per_task_and_stage() -> None:
     assert nets.params(nets.city_nddr) == nets.params(nets.city_single) + added
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.network}, {row.unit}")
+# An HRNet has ten times as many operations as a ResNet.
+QUICK_ROWS = {row for row in ROWS if "HRNet" not in row.network}
+
+
+@pytest.mark.parametrize(
+    "row", slow_but(QUICK_ROWS, ROWS), ids=lambda row: f"{row.network}, {row.unit}"
+)
 def test_published_figure(row: object) -> None:
     assert abs(row.error) <= row.tolerance, f"{row.ours:.3f} {row.unit}"
 
@@ -144,6 +151,7 @@ def test_mtan_misprint() -> None:
     assert round(2e-9 * mtan_erratum()) == 1066
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "single", "shared"), [((16,), 340, 188), ((32,), 178, 78)], ids=["os16", "os32"]
 )
@@ -166,6 +174,7 @@ def test_other_output_strides_do_not_fit_the_table(
     assert round(2e-9 * (trunk + heads)) == shared
 
 
+@pytest.mark.slow
 def test_script_prints_every_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from model_zoo import SIZE, ZOO, build, encoder, heads, hrnet, pictures, vit
+from slowness import slow_but
 from torch import nn
 
 import igc
@@ -31,7 +32,6 @@ from igc.models.vit import gated_layers
 from igc.onnx_files.cost import onnx_cost
 from igc.program import Program
 
-QUICK = ("resnet18", "vit-split")
 INPUT = {"x": (1, 3, *SIZE)}
 
 
@@ -97,11 +97,7 @@ def check(program: Program, path: Path) -> Cost:
     return found
 
 
-SLOW = pytest.mark.slow
-MODELS = [pytest.param(n, marks=() if n in QUICK else SLOW) for n in sorted(ZOO)]
-
-
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but({"vit"}, sorted(ZOO)))
 def test_a_model_costs_what_its_onnx_file_does(name: str, tmp_path: Path) -> None:
     network = build(name)
     assert (
@@ -145,10 +141,10 @@ GATED: dict[str, Callable[[], igc.nn.GatedNetwork]] = {
     "dpt": gated_dpt,
     "hrnet": gated_hrnet,
 }
-GATED_CASES = [pytest.param(n, marks=SLOW) for n in GATED]
 
 
-@pytest.mark.parametrize("name", GATED_CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GATED)
 def test_a_gated_network_costs_what_its_onnx_files_do(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = GATED[name]().eval()

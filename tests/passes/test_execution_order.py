@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from typing import Any
 
 import pytest
 import torch
+from slowness import slow_but
 from torch import Tensor, fx, nn
 
 import igc
@@ -54,11 +56,19 @@ def test_branches_run_one_after_the_other() -> None:
     assert OrderForMemory()(ordered, Record()) is ordered
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("name", ["residual_cnn", "transformer", "multi_scale", "decoder"])
-def test_every_order_holds_each_node_once_after_its_operands(order: Any, name: str) -> None:
+NAMES = ("conv1d", "residual_cnn", "transformer", "multi_scale", "decoder")
+
+
+@functools.cache
+def captured(name: str) -> tuple[Program, tuple[Tensor, ...]]:
     net, inputs = build(architecture(name, tasks=3, seed=5))
-    program = capture(net, inputs)
+    return capture(net, inputs), inputs
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", slow_but({"conv1d"}, NAMES))
+def test_every_order_holds_each_node_once_after_its_operands(order: Any, name: str) -> None:
+    program, _ = captured(name)
     found = order(program, lifetimes(program))
     assert len(found) == len(program.graph.nodes)
     assert set(found) == set(program.graph.nodes)
@@ -66,10 +76,9 @@ def test_every_order_holds_each_node_once_after_its_operands(order: Any, name: s
     assert not valid(found[::-1])
 
 
-@pytest.mark.parametrize("name", ["residual_cnn", "multi_scale", "decoder"])
+@pytest.mark.parametrize("name", slow_but({"conv1d"}, NAMES))
 def test_never_worse_than_the_order_given(name: str) -> None:
-    net, inputs = build(architecture(name, tasks=4, seed=6))
-    program = capture(net, inputs)
+    program, inputs = captured(name)
     before = run_passes(
         program, Record(), tuple(p for p in PIPELINE if p.name != "order for memory")
     )
@@ -78,6 +87,7 @@ def test_never_worse_than_the_order_given(name: str) -> None:
     assert all(map(torch.equal, execute(before, inputs), execute(after, inputs)))
 
 
+@pytest.mark.slow
 def test_the_static_network_holds_no_more_than_the_gated_one() -> None:
     torch.manual_seed(0)
 
@@ -92,9 +102,10 @@ def test_the_static_network_holds_no_more_than_the_gated_one() -> None:
     assert peak(made.program) <= peak(made.gated)
 
 
-def test_the_peak_is_what_running_holds() -> None:
+@pytest.mark.parametrize("name", slow_but({"conv1d"}, ("conv1d", "multi_scale")))
+def test_the_peak_is_what_running_holds(name: str) -> None:
     """Runs node by node, drops what nothing reads any more, and counts the storages alive."""
-    net, inputs = build(architecture("multi_scale", tasks=2, seed=3))
+    net, inputs = build(architecture(name, tasks=2, seed=3))
     program = compilation(net, inputs).program
     facts = shapes(program, program.sizes)
     found = Lifetimes.of(program, facts)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
@@ -57,7 +58,7 @@ def gated(kind: str) -> nn.Module:
     return net
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but({"grouped"}, KINDS))
 def test_not_a_weight_more_than_needed(kind: str) -> None:
     net, x = gated(kind).double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     static = igc.compile(net, x, split_groups=True)
@@ -76,6 +77,7 @@ def test_nothing_changes_where_all_groups_need_the_same() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_command_writes_verifies_and_certifies_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +94,7 @@ def test_the_command_writes_verifies_and_certifies_them(
     assert parameters[1] < parameters[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grouped", "transposed"])
 def test_mixed_and_masked_channels_keep_their_provenance(kind: str, tmp_path: Path) -> None:
     """Coefficients and constants are told by the gated graph, which has no split convolutions."""

@@ -131,6 +131,7 @@ class Classifier(nn.Linear):
         return super().forward(tokens[:, 0])
 
 
+@pytest.mark.slow
 def test_a_class_token_is_no_kernel_on_either_side() -> None:
     """1 x 1 x 8 has three axes and spans one: it is added to features, as a bias is.
 

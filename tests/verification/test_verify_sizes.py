@@ -117,6 +117,7 @@ class Positions(nn.Module):
         return y
 
 
+@pytest.mark.slow
 def test_a_size_that_the_reference_does_not_take_is_left_out(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Positions(10).eval(), torch.randn(2, 3, 8, 8)
