@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 
 WORTH_A_WORD = 5.0  # seconds from which a test is named
-TOO_LONG = 20.0  # from here the run fails: no noise makes that of a quick test
+TOO_LONG = 40.0  # from here the run fails: no noise makes that of a quick test
 USUAL_EXAMPLES = 25  # of the profile `dev`, for which the limits are meant
 MODULES = 200  # a test that loads so many pays for all others of its process, and is left out
 ADVICE = "make them cheaper or mark them: `make test` leaves out what is slow"
