@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.ops.facts import argument
 from igc.program.nodes import args_of, call_like, copy_node
+from igc.program.schema import argument
 from igc.program.shapes import Value
 
 aten = torch.ops.aten
@@ -25,8 +25,8 @@ Env = dict[fx.Node, Any]
 def slice_scatter(graph: fx.Graph, node: fx.Node, env: Env, facts: Facts) -> Any:
     """`slice_scatter(x, y, axis, start, end)`: x before start, y, x from end on."""
     x, y = args_of(node)[:2]
-    axis, step = int(argument(node, 2, "dim", 0)), argument(node, 5, "step", 1)
-    start, end = argument(node, 3, "start"), argument(node, 4, "end")
+    axis, step = int(argument(node, "dim")), argument(node, "step")
+    start, end = argument(node, "start"), argument(node, "end")
     start, end = 0 if start is None else start, TO_THE_END if end is None else end
     bounds = isinstance(start, int) and isinstance(end, int) and start >= 0 and end >= start
     if not bounds or step != 1 or facts[x].dtype != facts[y].dtype:
