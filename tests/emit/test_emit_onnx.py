@@ -17,7 +17,7 @@ from emit_nets import Branches, Function, branches, image, tokens
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-import igc.emit.onnx as writer
+import igc.emit.onnx.write as writer
 import igc.emit.onnx.model as onnx_model
 from igc.capture import capture
 from igc.emit import StaticNetwork, emit, export_onnx
