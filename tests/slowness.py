@@ -16,9 +16,10 @@ from hypothesis import settings
 
 WORTH_A_WORD = 5.0  # seconds from which a test is named
 TOO_LONG = 40.0  # from here the run fails: no noise makes that of a quick test
+IN_ALL = 2 * 240.0  # `make test` takes less than four minutes on two cores
 USUAL_EXAMPLES = 25  # of the profile `dev`, for which the limits are meant
 MODULES = 200  # a test that loads so many pays for all others of its process, and is left out
-ADVICE = "make them cheaper or mark them: `make test` leaves out what is slow"
+ADVICE = "make some cheaper or mark them: `make test` leaves out what is slow"
 
 
 def processor_seconds() -> float:
@@ -74,7 +75,12 @@ class Slowness:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        found = self.over(WORTH_A_WORD)
+        found, total = self.over(WORTH_A_WORD), sum(self.seconds.values())
+        if total > IN_ALL:
+            terminalreporter.section("the tests without the marker `slow` take too long")
+            terminalreporter.line(
+                f"{total:.0f} s of processor time in all, of {IN_ALL:.0f}: {ADVICE}"
+            )
         if found:
             terminalreporter.section("slow tests without the marker `slow`")
             for name, seconds in found.items():

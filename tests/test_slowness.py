@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from slowness import Slowness, processor_seconds
+from slowness import TOO_LONG, Slowness, processor_seconds
 
 pytest_plugins = "pytester"
 
@@ -49,15 +49,20 @@ def test_a_long_test_is_named(run: Run) -> None:
 
 
 def test_a_test_that_is_far_too_long_fails_the_run(run: Run) -> None:
-    found = run(21)
+    found = run(int(TOO_LONG) + 1)
     assert found.ret == 1
-    found.stdout.fnmatch_lines(["TOO LONG 21.0 s of processor time: *::test_plain"])
+    found.stdout.fnmatch_lines(["TOO LONG *.0 s of processor time: *::test_plain"])
 
 
 def test_a_test_that_loads_a_library_for_all_is_not_named(run: Run) -> None:
     more = "import sys, types; sys.modules.update({f'm{i}': types for i in range(201)})"
     found = run(6, more)
     assert "slow" not in found.stdout.str()
+
+
+def test_many_tests_that_take_too_long_in_all_are_told(run: Run) -> None:
+    found = run(481)
+    found.stdout.fnmatch_lines(["481 s of processor time in all, of 480: *"])
 
 
 def test_processor_time_counts() -> None:
