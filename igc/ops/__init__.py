@@ -1,35 +1,50 @@
 """What igc knows of each ATen op: one small rule per op, one file per family.
 
-A rule returns a `Relation` (data); `rule_of` looks it up. An op without a rule is `Opaque`.
+A rule returns a `Relation` (data); `relation` looks it up. An op without a rule is `Opaque`.
+A family has the same name here, in `igc/emit/onnx/lower/` and in `tests/ops/op_strategies/`.
 """
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from torch import fx
 
 from igc.ops import (
+    activation,
     attention,
+    combine,
+    compare,
     conv,
     create,
-    grid,
+    index,
     linear,
     norm,
-    places,
     pointwise,
     pool,
+    rearrange,
     reduce,
-    select,
+    resample,
     shape,
+    sort,
+    window,
 )
 from igc.ops.facts import Facts, Rule
 from igc.ops.relations import Opaque, Relation
 from igc.program.nodes import call_of
+from igc.program.schema import operation
 
-#: In the order in which they are listed.
-FAMILIES = (
-    pointwise, select, create, conv, linear, norm, pool, places, grid, reduce, shape, attention,
-)  # fmt: skip
-TABLE: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
+#: By name, in the order in which they are listed.
+FAMILIES: dict[str, ModuleType] = {
+    family.__name__.rpartition(".")[2]: family
+    for family in (
+        activation, pointwise, compare, combine, create, conv, linear, attention, norm, pool,
+        resample, window, reduce, sort, shape, rearrange, index,
+    )
+}  # fmt: skip
+TABLE: dict[str, Rule] = {
+    name: rule for family in FAMILIES.values() for name, rule in family.RULES.items()
+}
 
 
 def relation(node: fx.Node, facts: Facts) -> Relation:
@@ -40,7 +55,7 @@ def relation(node: fx.Node, facts: Facts) -> Relation:
     if not facts.is_tensor(node):
         return Opaque("several outputs")
     call = call_of(node)
-    rule = TABLE.get(str(call.target))
+    rule = TABLE.get(operation(call))
     return rule(call, facts) if rule is not None else Opaque()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.ops.facts import Facts, Rule, argument
+from igc.ops.facts import Facts, Rule, operand
 from igc.ops.relations import Follow, Opaque, Pointwise
-from igc.program.nodes import args_of
+from igc.program.schema import bind
 
 
 def attention(node: fx.Node, facts: Facts) -> Pointwise | Opaque:
@@ -16,20 +16,20 @@ def attention(node: fx.Node, facts: Facts) -> Pointwise | Opaque:
     their tokens and the shared width d are read in full (the scale depends on d). Causal attention
     keeps the queries whole, as which token is which matters; so do heads that share their keys.
     """
-    q, k, v = args_of(node)[:3]
-    assert isinstance(q, fx.Node) and isinstance(k, fx.Node) and isinstance(v, fx.Node)
-    mask = argument(node, 3, "attn_mask")
-    if argument(node, 4, "dropout_p", 0.0):
+    args = bind(node)
+    q, k, v = (operand(node, name) for name in ("query", "key", "value"))
+    mask = args["attn_mask"]
+    if args["dropout_p"]:
         return Opaque("attention with dropout")
     out = facts.shape(node)
     rank = len(out)
-    fixed = {rank - 2} if argument(node, 5, "is_causal", False) else set()
-    if node.kwargs.get("enable_gqa"):
+    fixed = {rank - 2} if args["is_causal"] else set()
+    if args["enable_gqa"]:
         fixed.add(rank - 3)
 
-    def follow(operand: fx.Node, *last: int | None) -> Follow:
-        axes = (*facts.batch(operand, node), *last)
-        return Follow(operand, tuple(None if a in fixed else a for a in axes))
+    def follow(one: fx.Node, *last: int | None) -> Follow:
+        axes = (*facts.batch(one, node), *last)
+        return Follow(one, tuple(None if a in fixed else a for a in axes))
 
     operands = [follow(q, rank - 2, None), follow(k, None, None), follow(v, None, rank - 1)]
     if isinstance(mask, fx.Node):

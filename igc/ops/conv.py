@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from torch import fx
 
-from igc.ops.facts import Facts, Rule, argument
+from igc.ops.facts import Facts, Rule, operand
 from igc.ops.relations import Follow, Mixing, Opaque
-from igc.program.nodes import args_of
+from igc.program.schema import argument
 
 
-def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) -> Mixing | Opaque:
-    x, weight = args_of(node)[0], args_of(node)[1]
-    bias = argument(node, 2, "bias")
-    assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
+def _convolution(node: fx.Node, facts: Facts, transposed: bool) -> Mixing | Opaque:
+    x, weight, bias = operand(node, "input"), operand(node, "weight"), argument(node, "bias")
     rank, weight_rank = len(facts.shape(x)), len(facts.shape(weight))
-    batch = rank - weight_rank + 1
-    channel = batch
-    spatial = range(channel + 1, rank)
-    groups = argument(node, groups_at, "groups", 1)
+    channel = rank - weight_rank + 1  # behind the batch, if there is one
+    groups = argument(node, "groups")
     if not isinstance(groups, int):
         return Opaque("as many groups as the input says")
     return Mixing(
@@ -29,20 +25,20 @@ def _convolution(node: fx.Node, facts: Facts, transposed: bool, groups_at: int) 
         w_in=0 if transposed else 1,
         w_out=1 if transposed else 0,
         groups=groups,
-        groups_at=groups_at,
+        groups_at="groups",
         transposed=transposed,
-        fixed=frozenset(spatial),
+        fixed=frozenset(range(channel + 1, rank)),
     )
 
 
 def conv(node: fx.Node, facts: Facts) -> Mixing | Opaque:
     """conv(x, weight [O, I/groups, ...], bias, stride, padding, dilation, groups)."""
-    return _convolution(node, facts, False, 6)
+    return _convolution(node, facts, False)
 
 
 def conv_transpose(node: fx.Node, facts: Facts) -> Mixing | Opaque:
     """conv_transpose(x, weight [I, O/groups, ...], bias, stride, padding, out padding, groups)."""
-    return _convolution(node, facts, True, 6)
+    return _convolution(node, facts, True)
 
 
 RULES: dict[str, Rule] = {

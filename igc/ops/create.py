@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import fx
 
-from igc.ops.facts import Facts, Rule, argument
+from igc.ops.facts import Facts, Rule
 from igc.ops.relations import Pointwise
+from igc.program.schema import argument
 
 
 def _created(node: fx.Node, facts: Facts, value: object) -> Pointwise:
@@ -15,14 +16,14 @@ def _created(node: fx.Node, facts: Facts, value: object) -> Pointwise:
     axis = next((a for a in (usual, *range(len(shape))) if a >= 0 and not dynamic[a]), None)
     # Other numbers would be folded into parameters, and rounded: only zeros decide what is read.
     if axis is None or isinstance(value, fx.Node) or value != 0:
-        return Pointwise((), sizes=0)
+        return Pointwise((), sizes="size")
     mask = np.ones(shape[axis], dtype=bool)
-    return Pointwise((), sizes=0, known=(axis, mask, np.zeros(shape[axis])))
+    return Pointwise((), sizes="size", known=(axis, mask, np.zeros(shape[axis])))
 
 
 def full(node: fx.Node, facts: Facts) -> Pointwise:
     """full(sizes, value): made of sizes alone; where the value is 0, all channels are known."""
-    return _created(node, facts, argument(node, 1, "fill_value"))
+    return _created(node, facts, argument(node, "fill_value"))
 
 
 def ones(node: fx.Node, facts: Facts) -> Pointwise:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from igc.ops.relations import Follow, Relation
 from igc.program import Program
-from igc.program.nodes import args_of, mapped
+from igc.program.nodes import mapped
+from igc.program.schema import argument
 from igc.program.shapes import Value, other_sizes, shapes
 
 
@@ -75,6 +75,12 @@ class Facts:
 Rule = Callable[[fx.Node, Facts], Relation]
 
 
+def kinds(rule: Rule) -> tuple[type, ...]:
+    """The relations that a rule returns, as its signature says."""
+    told = typing.get_type_hints(rule)["return"]
+    return typing.get_args(told) or (told,)
+
+
 def tensor_args(node: fx.Node, facts: Facts) -> list[fx.Node]:
     """The tensor operands of a node, in order of appearance, repeats kept."""
     found: list[fx.Node] = []
@@ -87,15 +93,8 @@ def tensor_args(node: fx.Node, facts: Facts) -> list[fx.Node]:
     return [n for n in found if facts.is_tensor(n)]
 
 
-def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
-    """An argument by position or name, as the schema gives it, with its default."""
-    if len(node.args) > position:
-        return args_of(node)[position]
-    if name in node.kwargs:
-        return node.kwargs[name]
-    target = node.target
-    if default is None and isinstance(target, torch._ops.OpOverload):
-        arguments = target._schema.arguments
-        if position < len(arguments) and arguments[position].has_default_value():
-            return arguments[position].default_value
-    return default
+def operand(node: fx.Node, name: str) -> fx.Node:
+    """The tensor operand that the schema calls `name`, which the op always has."""
+    found = argument(node, name)
+    assert isinstance(found, fx.Node), f"{node}: {name}"
+    return found

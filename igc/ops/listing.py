@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-import typing
 
 from igc.ops import FAMILIES, TABLE
-from igc.ops.facts import Rule
+from igc.ops.facts import Rule, kinds
 from igc.ops.limits import LIMITS, OPAQUE
 
 HEAD = """\
@@ -28,12 +27,6 @@ entries.
 """
 
 
-def kinds(rule: Rule) -> tuple[type, ...]:
-    """The relations that a rule returns, as its signature says."""
-    given = typing.get_type_hints(rule)["return"]
-    return typing.get_args(given) or (given,)
-
-
 def _words(rule: Rule) -> str:
     return " ".join((inspect.getdoc(rule) or "").split("\n\n")[0].split())
 
@@ -41,9 +34,9 @@ def _words(rule: Rule) -> str:
 def markdown() -> str:
     """The whole page, one table per family."""
     lines = [HEAD]
-    for family in FAMILIES:
+    for title, family in FAMILIES.items():
         lines += [
-            f"## {family.__name__.rpartition('.')[2]}",
+            f"## {title}",
             "",
             (family.__doc__ or "").strip(),
             "",

@@ -41,16 +41,16 @@ class Pointwise:
     `fixed` lists output axes that cannot be cut (a softmax axis, a convolution's height and
     width). `survives` says which known channels stay known: "any" value (the op is evaluated on
     it), any with the "same" value (the op only moves or repeats it), only "zero", or "none";
-    `annihilates` that one zero operand makes the result zero. `sizes` is the position of the
-    argument that lists output sizes, if there is one. `known` holds channels that are constant
-    whatever the operands: (axis, mask, values).
+    `annihilates` that one zero operand makes the result zero. `sizes` names the argument that
+    lists output sizes, if there is one. `known` holds channels that are constant whatever the
+    operands: (axis, mask, values).
     """
 
     operands: tuple[Follow, ...]
     fixed: frozenset[int] = frozenset()
     survives: Survives = "none"
     annihilates: bool = False
-    sizes: int | None = None
+    sizes: str | None = None
     known: tuple[int, NDArray[np.bool_], NDArray[np.float64]] | None = None
 
 
@@ -60,7 +60,7 @@ class Mixing:
 
     `x` and `weight` also say which of their other axes follow the output's. With groups, `w_in`
     counts channels within a group and `w_out` all of them; where `transposed`, the reverse.
-    `groups_at` is the position of the argument that holds the number of groups.
+    `groups_at` names the argument that holds the number of groups.
     """
 
     x: Follow
@@ -71,7 +71,7 @@ class Mixing:
     w_in: int
     w_out: int
     groups: int = 1
-    groups_at: int | None = None
+    groups_at: str | None = None
     transposed: bool = False
     fixed: frozenset[int] = frozenset()
 
@@ -104,17 +104,17 @@ class Regroup:
 
     x: fx.Node
     groups: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-    sizes: int
+    sizes: str
 
 
 @dataclass(frozen=True)
 class Blocks:
     """Along `axis`, output block b (of `out_block` channels) reads operand block b (`in_block`).
 
-    `params` are per-channel operands that follow the output's channels; `count_at` is the argument
-    that holds the number of blocks, where the op has one; `fixed` are output axes not to cut, and
-    `survives` says which known blocks stay known, as for `Pointwise`: with "same" those that hold
-    one value, with "zero" those of zeros.
+    `params` are per-channel operands that follow the output's channels; `count_at` names the
+    argument that holds the number of blocks, where the op has one; `fixed` are output axes not to
+    cut, and `survives` says which known blocks stay known, as for `Pointwise`: with "same" those
+    that hold one value, with "zero" those of zeros.
     """
 
     x: fx.Node
@@ -122,7 +122,7 @@ class Blocks:
     in_block: int
     out_block: int
     params: tuple[fx.Node, ...] = ()
-    count_at: int | None = None
+    count_at: str | None = None
     fixed: frozenset[int] = frozenset()
     survives: Survives = "none"
 

@@ -25,6 +25,7 @@ from igc.passes.slicing.slice_channels import analysed
 from igc.program import Program
 from igc.program.nodes import mapped
 from igc.program.rebuild import Env
+from igc.program.schema import changed
 
 aten = torch.ops.aten
 Numbers = NDArray[np.int64]
@@ -115,16 +116,13 @@ def _convolution(
     build: Builder, env: dict[fx.Node, Any], node: fx.Node, relation: Mixing,
     operands: dict[fx.Node, fx.Node], groups: int,
 ) -> fx.Node:  # fmt: skip
-    schema = cast("torch._ops.OpOverload", node.target)._schema.arguments
-    args = list(node.args)
     assert relation.groups_at is not None
-    while len(args) <= relation.groups_at:
-        args.append(schema[len(args)].default_value)
-    args[relation.groups_at] = groups
+    args, kwargs = changed(node, {relation.groups_at: groups})
 
     def look(n: fx.Node) -> Any:
         return operands[n] if n in operands else env[n]
 
+    args, kwargs = mapped((args, kwargs), look)
     return build.graph.create_node(
-        "call_function", node.target, mapped(tuple(args), look), {}, name=node.name
+        "call_function", node.target, tuple(args), kwargs, name=node.name
     )

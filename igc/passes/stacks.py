@@ -14,11 +14,11 @@ from typing import Any, cast
 import torch
 from torch import fx
 
-from igc.ops.facts import argument
 from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Program
 from igc.program.rebuild import Env
+from igc.program.schema import argument
 from igc.program.shapes import Value, shapes
 
 aten = torch.ops.aten
@@ -51,7 +51,7 @@ class SpellOutStacks:
 
 
 def _stacked(node: fx.Node, program: Program, facts: dict[fx.Node, Value]) -> _Stacked | None:
-    axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
+    axes, keep = argument(node, "dim"), argument(node, "keepdim")
     x = cast("fx.Node", node.args[0])
     if not isinstance(axes, (list, tuple)) or len(axes) != 1 or keep or node.kwargs.get("dtype"):
         return None
@@ -70,7 +70,7 @@ def _stacked(node: fx.Node, program: Program, facts: dict[fx.Node, Value]) -> _S
         if len(shape) != rank or shape[axis] == 1:
             return None
         x, weight = a, str(b.target)
-    if x.target is not aten.cat.default or int(argument(x, 1, "dim", 0)) % rank != axis:
+    if x.target is not aten.cat.default or int(argument(x, "dim")) % rank != axis:
         return None
     parts = []
     for part in cast("list[fx.Node]", x.args[0]):
@@ -91,7 +91,7 @@ def _spell(
     def make(node: fx.Node, env: Env) -> fx.Node | None:
         if node not in found:
             return None
-        axis = int(cast("list[int]", argument(node, 1, "dim"))[0])
+        axis = int(cast("list[int]", argument(node, "dim"))[0])
         axis %= len(facts[cast("fx.Node", node.args[0])].dims)
         return _sum(node, found[node], axis, env, build)
 

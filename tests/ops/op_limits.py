@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from op_calls import Setting
 
+from igc.ops import pool, resample
 from igc.ops.limits import OPAQUE
-from igc.ops.pool import SPATIAL_RANK
 from igc.ops.relations import Blocks, Mixing, Pointwise, Regroup, Relation, Select
 
+MAPS = {**pool.SPATIAL_RANK, **resample.SPATIAL_RANK}
 # Limits that excuse the axes which the rule declares whole, and no others.
 WHOLE_AXES = frozenset({"windows", "shared heads", "bound", "table", "several axes", "repeat"})
 # Limits that excuse every axis.
@@ -47,7 +48,7 @@ def excused(setting: Setting, rule: Relation, number: int | None, axis: int) -> 
 
 
 def _spatial(name: str) -> bool:
-    return name in SPATIAL_RANK or name.startswith("conv")
+    return name in MAPS or name.startswith(("conv", "reflection_pad", "replication_pad"))
 
 
 def _whole(rule: Relation, number: int) -> set[int]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from igc.analysis.liveness import liveness
 from igc.ops import TABLE, Facts
-from igc.ops.listing import kinds
+from igc.ops.facts import kinds
 from igc.ops.relations import Blocks, Mixing, Opaque, Pointwise, Relation, Select
 from igc.passes import Record
 from igc.passes.slicing.slice_channels import SliceChannels

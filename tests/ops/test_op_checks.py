@@ -13,11 +13,10 @@ from op_settings import target_of
 from torch import fx
 
 from igc.ops import TABLE, Facts
+from igc.ops.facts import kinds
 from igc.ops.limits import LIMITS, OPAQUE
-from igc.ops.listing import kinds
 from igc.ops.pointwise import pointwise
 from igc.ops.pool import spatial
-from igc.ops.reduce import along
 from igc.ops.relations import Opaque, Pointwise, Relation, Take
 from igc.program.nodes import args_of
 
@@ -38,6 +37,10 @@ def fixed_size(node: fx.Node, facts: Facts) -> Relation:
 
 def wrong_end(node: fx.Node, facts: Facts) -> Relation:
     return Take(args_of(node)[0], 1, torch.arange(2).numpy())
+
+
+def last_axis_whole(node: fx.Node, facts: Facts) -> Pointwise:
+    return spatial(node, facts, 1)
 
 
 def any_survives(node: fx.Node, facts: Facts) -> Pointwise:
@@ -78,7 +81,7 @@ def test_a_rule_that_makes_up_constants_fails(monkeypatch: Patch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "words"), [(opaque, "opaque without need"), (along, "could follow")]
+    ("rule", "words"), [(opaque, "opaque without need"), (last_axis_whole, "could follow")]
 )
 def test_a_rule_that_is_too_cautious_fails(rule: object, words: str, monkeypatch: Patch) -> None:
     setting = Setting(aten.relu.default, Call((X,)), ((0,), None))

@@ -37,7 +37,8 @@ def _pointwise(slicer: Slicer, node: fx.Node, rel: Pointwise, kept: Masks) -> fx
         return _output(slicer, node, operands)
     if len(operands) < len(new):
         return _repeated(slicer, node, new)
-    return slicer.copy(node, operands, sizes=None if rel.sizes is None else (rel.sizes, kept))
+    changes = {} if rel.sizes is None else slicer.sizes(node, rel.sizes, kept)
+    return slicer.copy(node, operands, changes)
 
 
 def _output(slicer: Slicer, node: fx.Node, operands: dict[fx.Node, fx.Node]) -> fx.Node:
@@ -118,7 +119,7 @@ def _grouped(slicer: Slicer, node: fx.Node, rel: Mixing, kept: Masks) -> fx.Node
     if rel.bias is not None:
         operands[rel.bias] = slicer.value(rel.bias, (plan.rows_mask,))
     assert rel.groups_at is not None
-    return slicer.copy(node, operands, changes={rel.groups_at: len(plan.rows)})
+    return slicer.copy(node, operands, {rel.groups_at: len(plan.rows)})
 
 
 def _concat(slicer: Slicer, node: fx.Node, rel: Concat, kept: Masks) -> fx.Node:
@@ -131,7 +132,7 @@ def _concat(slicer: Slicer, node: fx.Node, rel: Concat, kept: Masks) -> fx.Node:
 
 def _regroup(slicer: Slicer, node: fx.Node, rel: Regroup, kept: Masks) -> fx.Node:
     x = slicer.value(rel.x, regrouped(rel, node, kept, slicer.facts))
-    return slicer.copy(node, {rel.x: x}, sizes=(rel.sizes, kept))
+    return slicer.copy(node, {rel.x: x}, slicer.sizes(node, rel.sizes, kept))
 
 
 def _take(slicer: Slicer, node: fx.Node, rel: Take, kept: Masks) -> fx.Node:
@@ -183,7 +184,7 @@ def _blocks(slicer: Slicer, node: fx.Node, rel: Blocks, kept: Masks) -> fx.Node:
     changes = {}
     if rel.count_at is not None:
         changes[rel.count_at] = int(kept[rel.axis].sum()) // rel.out_block
-    return slicer.copy(node, operands, changes=changes)
+    return slicer.copy(node, operands, changes)
 
 
 #: By kind of relation; a node of any other kind is kept whole.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from igc.analysis.liveness import Liveness, input_axis
 from igc.analysis.reads import Masks, full
 from igc.passes.builder import Builder
 from igc.program.nodes import mapped
+from igc.program.schema import argument, changed
 
 aten = torch.ops.aten
 
@@ -105,18 +106,10 @@ class Slicer:
         self,
         node: fx.Node,
         operands: dict[fx.Node, fx.Node],
-        changes: dict[int, Any] | None = None,
-        sizes: tuple[int, Masks] | None = None,
+        changes: Mapping[str, Any] | None = None,
     ) -> fx.Node:
-        """A copy of the node over new operands, with some arguments changed."""
-        args = list(node.args)
-        for position, value in (changes or {}).items():
-            while len(args) <= position:
-                schema = cast("torch._ops.OpOverload", node.target)._schema
-                args.append(schema.arguments[len(args)].default_value)
-            args[position] = value
-        if sizes is not None:
-            args[sizes[0]] = self._sizes(node, list(cast("list[Any]", args[sizes[0]])), sizes[1])
+        """A copy of the node over new operands, with some arguments changed, by name."""
+        args, kwargs = changed(node, changes or {})
 
         def look(n: fx.Node) -> Any:
             return operands[n] if n in operands else self.env[n]
@@ -125,14 +118,14 @@ class Slicer:
             "call_function",
             node.target,
             mapped(tuple(args), look),
-            mapped(node.kwargs, look),
+            mapped(kwargs, look),
             name=node.name,
         )
         new.meta = dict(node.meta)
         return new
 
-    def _sizes(self, node: fx.Node, sizes: list[Any], kept: Masks) -> list[Any]:
-        """Output sizes with static axes at their kept counts."""
-        dynamic = self.facts.dynamic(node)
-        return [s if d or (s == -1 and m.all()) else int(m.sum())
-                for s, d, m in zip(sizes, dynamic, kept, strict=True)]  # fmt: skip
+    def sizes(self, node: fx.Node, name: str, kept: Masks) -> dict[str, Any]:
+        """The change of the argument `name`, output sizes: static axes at their kept counts."""
+        sizes, dynamic = argument(node, name), self.facts.dynamic(node)
+        return {name: [s if d or (s == -1 and m.all()) else int(m.sum())
+                       for s, d, m in zip(sizes, dynamic, kept, strict=True)]}  # fmt: skip

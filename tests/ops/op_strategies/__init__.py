@@ -6,35 +6,15 @@ lists.
 
 from __future__ import annotations
 
+import importlib
+
 from hypothesis.strategies import SearchStrategy
 from op_calls import Call
 
-from op_strategies import (
-    attention,
-    conv,
-    create,
-    grid,
-    linear,
-    norm,
-    places,
-    pointwise,
-    pool,
-    reduce,
-    select,
-    shape,
-)
+from igc.ops import FAMILIES
 
-STRATEGIES: dict[str, SearchStrategy[Call]] = {
-    **pointwise.CALLS,
-    **select.CALLS,
-    **create.CALLS,
-    **conv.CALLS,
-    **linear.CALLS,
-    **norm.CALLS,
-    **pool.CALLS,
-    **places.CALLS,
-    **grid.CALLS,
-    **reduce.CALLS,
-    **shape.CALLS,
-    **attention.CALLS,
+#: Family -> the strategies of its ops.
+CALLS: dict[str, dict[str, SearchStrategy[Call]]] = {
+    family: importlib.import_module(f"op_strategies.{family}").CALLS for family in FAMILIES
 }
+STRATEGIES = {name: calls for family in CALLS.values() for name, calls in family.items()}

@@ -10,6 +10,7 @@ Shape = tuple[int, ...]
 
 SIZES = st.integers(1, 5)
 NUMBERS = st.sampled_from([-1.5, -1.0, -0.5, 0.25, 0.5, 1.0, 2.0])
+POSITIVE = st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0])
 
 
 @st.composite
@@ -46,6 +47,11 @@ def operand(draw: Draw, shape: Shape, kind: str = "float", *, constant: bool = T
     return T(small, kind) if how == "input" else C(small, kind)
 
 
+def swapped(draw: Draw, a: T, b: T | C) -> tuple[T | C, T | C]:
+    """The two in either order."""
+    return (a, b) if draw(st.booleans()) else (b, a)
+
+
 def per_channel(draw: Draw, width: int, kind: str = "float") -> T | C:
     """One number per channel: a constant, or sometimes an input."""
     return T((width,), kind) if draw(st.integers(0, 3)) == 0 else C((width,), kind)
@@ -61,3 +67,16 @@ def spatial(draw: Draw, rank: int, least: int = 3, most: int = 6) -> Shape:
     """Height, width, ...: `rank` sizes; small where there are many."""
     most = most if rank < 3 else min(most, 4)
     return tuple(draw(st.integers(least, max(least, most))) for _ in range(rank))
+
+
+def lead(draw: Draw, batched: bool) -> Shape:
+    """The batch, perhaps missing, and the channels in front of height and width."""
+    both = (draw(SIZES), draw(SIZES))
+    return both if batched or draw(st.booleans()) else both[1:]
+
+
+def matrix(draw: Draw, shape: Shape) -> T | C:
+    """An input, or a constant; some constant matrices have rows or columns of zeros."""
+    how = draw(st.sampled_from(["input", "float", "sparse"]))
+    sparse = how == "sparse" and len(shape) == 2
+    return T(shape) if how == "input" else C(shape, "sparse" if sparse else "float")

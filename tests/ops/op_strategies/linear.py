@@ -5,13 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from op_calls import C, Call, T
 
-from op_strategies.common import SIZES, Draw, bias_of, broadcast, per_channel, shapes
-
-
-def _matrix(draw: Draw, shape: tuple[int, ...]) -> T | C:
-    how = draw(st.sampled_from(["input", "float", "sparse"]))
-    sparse = how == "sparse" and len(shape) == 2
-    return T(shape) if how == "input" else C(shape, "sparse" if sparse else "float")
+from op_strategies.common import SIZES, Draw, bias_of, broadcast, matrix, per_channel, shapes
 
 
 @st.composite
@@ -20,7 +14,7 @@ def linear(draw: Draw) -> Call:
     shape, outputs = draw(shapes(1, 4)), draw(SIZES)
     if draw(st.integers(0, 7)) == 0:
         return Call((T(shape), C(shape[-1:])))
-    weight = _matrix(draw, (outputs, shape[-1]))
+    weight = matrix(draw, (outputs, shape[-1]))
     return Call((T(shape), weight, bias_of(draw, outputs, weight)))
 
 
@@ -31,7 +25,7 @@ def mm(draw: Draw, batch: bool) -> Call:
     before = (lead,) if batch else ()
     if draw(st.integers(0, 5)) == 0:
         return Call((T((*before, k, k), name="x"), T((*before, k, k), name="x")))
-    return Call((T((*before, m, k)), _matrix(draw, (*before, k, n))))
+    return Call((T((*before, m, k)), matrix(draw, (*before, k, n))))
 
 
 @st.composite
@@ -48,7 +42,7 @@ def matmul(draw: Draw) -> Call:
     a, b = (*draw(broadcast(lead)), m, k), (*draw(broadcast(lead)), k, n)
     if draw(st.integers(0, 3)) == 0:
         return Call((C(a), T(b)))
-    return Call((T(a), _matrix(draw, b)))
+    return Call((T(a), matrix(draw, b)))
 
 
 @st.composite
@@ -60,15 +54,8 @@ def addmm(draw: Draw) -> Call:
     if how == "wide":
         bias = T((draw(st.sampled_from([1, m])), n))
     scale = {"beta": 0.5, "alpha": 2.0} if how == "scaled" else {}
-    b = _matrix(draw, (k, n)) if how == "plain" and isinstance(bias, C) else T((k, n))
+    b = matrix(draw, (k, n)) if how == "plain" and isinstance(bias, C) else T((k, n))
     return Call((bias, T((m, k)), b), scale)
-
-
-@st.composite
-def embedding(draw: Draw) -> Call:
-    """Rows of a table, constant or not, with columns of zeros or not, by whole numbers."""
-    shape, width = draw(shapes(1, 3)), draw(SIZES)
-    return Call((_matrix(draw, (3, width)), T(shape, "ids")))
 
 
 CALLS: dict[str, st.SearchStrategy[Call]] = {
@@ -77,5 +64,4 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     "aten.bmm.default": mm(True),
     "aten.matmul.default": matmul(),
     "aten.addmm.default": addmm(),
-    "aten.embedding.default": embedding(),
 }

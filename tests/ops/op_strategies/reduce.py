@@ -55,6 +55,15 @@ def one(draw: Draw, nothing: tuple[Any, ...] = ()) -> Call:
 
 
 @st.composite
+def extreme(draw: Draw, numbered: bool = False) -> Call:
+    """op(x, axis, keepdim), op(x, k, axis, keepdim)."""
+    x = T(draw(shapes(least=2)))
+    axis = axis_of(draw, len(x.shape))
+    k = (draw(st.integers(1, x.shape[axis])),) if numbered else ()
+    return Call((x, *k, axis, draw(st.booleans())), pick=draw(st.integers(0, 1)))
+
+
+@st.composite
 def truth(draw: Draw) -> Call:
     """any(x, axis, keepdim), all(x, axis, keepdim); of few entries, or one seldom decides."""
     x = T(tuple(min(n, 3) for n in draw(shapes(least=2))), "bool")
@@ -62,11 +71,12 @@ def truth(draw: Draw) -> Call:
 
 
 @st.composite
-def along(draw: Draw, last: tuple[Any, ...], both: bool = False) -> Call:
-    """op(x, axis, ...), the axis kept; with `both`, up or down."""
+def along(draw: Draw, last: tuple[Any, ...], both: bool = False, pick: bool = False) -> Call:
+    """op(x, axis, ...), the axis kept; with `both`, up or down; with `pick`, one of two outputs."""
     x = T(draw(shapes(least=2)))
     last = (*last, draw(st.booleans())) if both else last
-    return Call((x, axis_of(draw, len(x.shape)), *last))
+    taken = draw(st.integers(0, 1)) if pick else None
+    return Call((x, axis_of(draw, len(x.shape)), *last), pick=taken)
 
 
 CALLS: dict[str, st.SearchStrategy[Call]] = {
@@ -74,6 +84,8 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     "aten.sum.dim_IntList": several((None, [])),
     "aten.amax.default": several(([],)),
     "aten.amin.default": several(([],)),
+    "aten.max.dim": extreme(),
+    "aten.min.dim": extreme(),
     "aten.logsumexp.default": several(()),
     "aten.var.correction": several((None,), keywords=True),
     "aten.std.correction": several((None,), keywords=True),
@@ -85,11 +97,12 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     "aten.argmin.default": one((None,)),
     "aten.any.dim": truth(),
     "aten.all.dim": truth(),
-    "aten.argsort.default": along((), both=True),
     "aten.softmax.int": along(()),
     "aten._softmax.default": along((False,)),
     "aten.log_softmax.int": along(()),
     "aten._log_softmax.default": along((False,)),
     "aten.cumsum.default": along(()),
     "aten.cumprod.default": along(()),
+    "aten.cummax.default": along((), pick=True),
+    "aten.cummin.default": along((), pick=True),
 }

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from igc.ops.facts import Facts, Rule, argument
+from igc.ops.facts import Facts, Rule
 from igc.ops.pointwise import written
 from igc.ops.relations import Pointwise, Select, Term
-from igc.program.nodes import args_of
+from igc.program.schema import argument, bind
 
 Number = Tensor | float
 
@@ -109,33 +109,30 @@ def _along(number: Number, axis: int | None, out: tuple[int, ...]) -> NDArray[np
 
 def add(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """add(a, b, alpha) = a + alpha * b."""
-    a, b = args_of(node)[:2]
-    alpha = argument(node, 2, "alpha", 1)
-    return combination(node, facts, [(a, 1.0), (b, float(alpha))])
+    a = bind(node)
+    return combination(node, facts, [(a["self"], 1.0), (a["other"], float(a["alpha"]))])
 
 
 def sub(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """sub(a, b, alpha) = a - alpha * b."""
-    a, b = args_of(node)[:2]
-    alpha = argument(node, 2, "alpha", 1)
-    return combination(node, facts, [(a, 1.0), (b, -float(alpha))])
+    a = bind(node)
+    return combination(node, facts, [(a["self"], 1.0), (a["other"], -float(a["alpha"]))])
 
 
 def rsub(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """rsub(a, b, alpha) = b - alpha * a."""
-    a, b = args_of(node)[:2]
-    alpha = argument(node, 2, "alpha", 1)
-    return combination(node, facts, [(a, -float(alpha)), (b, 1.0)])
+    a = bind(node)
+    return combination(node, facts, [(a["self"], -float(a["alpha"])), (a["other"], 1.0)])
 
 
 def neg(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """-a."""
-    return combination(node, facts, [(args_of(node)[0], -1.0)])
+    return combination(node, facts, [(argument(node, "self"), -1.0)])
 
 
 def mul(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """a * b where one of them is constant; otherwise a plain product."""
-    a, b = args_of(node)[:2]
+    a, b = argument(node, "self"), argument(node, "other")
     for operand, other in ((a, b), (b, a)):
         value = _value(other, facts)
         if value is not None:
@@ -144,47 +141,51 @@ def mul(node: fx.Node, facts: Facts) -> Select | Pointwise:
 
 
 def div(node: fx.Node, facts: Facts) -> Select | Pointwise:
-    """a / b for a constant b without zeros; otherwise a plain quotient."""
-    value = _value(args_of(node)[1], facts)
-    if value is None or node.kwargs.get("rounding_mode") is not None:
+    """a / b for a constant b without zeros; otherwise a plain quotient, or a rounded one."""
+    a = bind(node)
+    value = _value(a["other"], facts)
+    if value is None or a.get("rounding_mode") is not None:
         return written(node, facts)
     if not bool((torch.as_tensor(value) != 0).all()):
         return written(node, facts)
-    return combination(node, facts, [(args_of(node)[0], 1.0 / value)])
+    return combination(node, facts, [(a["self"], 1.0 / value)])
 
 
 def where(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """where(mask, a, b) for a constant mask: the gate itself."""
-    mask = _value(args_of(node)[0], facts)
+    a = bind(node)
+    mask = _value(a["condition"], facts)
     if not isinstance(mask, Tensor):
         return written(node, facts)
-    return combination(node, facts, [(args_of(node)[1], mask), (args_of(node)[2], 1.0 - mask)])
+    return combination(node, facts, [(a["self"], mask), (a["other"], 1.0 - mask)])
 
 
 def lerp(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """lerp(a, b, w) = (1-w)*a + w*b for a constant w."""
-    weight = _value(args_of(node)[2], facts)
+    a = bind(node)
+    weight = _value(a["weight"], facts)
     if weight is None:
         return written(node, facts)
-    return combination(node, facts, [(args_of(node)[0], 1.0 - weight), (args_of(node)[1], weight)])
+    return combination(node, facts, [(a["self"], 1.0 - weight), (a["end"], weight)])
 
 
 def masked_fill(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """masked_fill(a, mask, value) for a constant mask and value."""
-    mask, value = _value(args_of(node)[1], facts), _value(args_of(node)[2], facts)
+    a = bind(node)
+    mask, value = _value(a["mask"], facts), _value(a["value"], facts)
     if not isinstance(mask, Tensor) or value is None:
         return written(node, facts)
-    return combination(node, facts, [(args_of(node)[0], 1.0 - mask)], shift=_times(mask, value))
+    return combination(node, facts, [(a["self"], 1.0 - mask)], shift=_times(mask, value))
 
 
 def addcmul(node: fx.Node, facts: Facts) -> Select | Pointwise:
     """addcmul(a, b, c, value) = a + value * b * c where b or c is constant."""
-    a, b, c = args_of(node)[:3]
-    scale = float(argument(node, 3, "value", 1))
+    a = bind(node)
+    scale, b, c = float(a["value"]), a["tensor1"], a["tensor2"]
     for operand, other in ((b, c), (c, b)):
         value = _value(other, facts)
         if value is not None:
-            return combination(node, facts, [(a, 1.0), (operand, value * scale)])
+            return combination(node, facts, [(a["self"], 1.0), (operand, value * scale)])
     return written(node, facts)
 
 
@@ -198,7 +199,7 @@ RULES: dict[str, Rule] = {
     **_each(rsub, "rsub", "Tensor", "Scalar"),
     **_each(neg, "neg", "default"),
     **_each(mul, "mul", "Tensor", "Scalar"),
-    **_each(div, "div", "Tensor", "Scalar"),
+    **_each(div, "div", "Tensor", "Scalar", "Tensor_mode", "Scalar_mode"),
     **_each(where, "where", "self", "ScalarSelf", "ScalarOther", "Scalar"),
     **_each(lerp, "lerp", "Scalar", "Tensor"),
     **_each(addcmul, "addcmul", "default"),

@@ -1,11 +1,25 @@
-"""Calls that take values at given places."""
+"""Calls that resize images, or sample them at the places of a grid."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 from op_calls import Call, T
 
-from op_strategies.common import SIZES, Draw, shapes, spatial
+from igc.ops.resample import SPATIAL_RANK
+from op_strategies.common import SIZES, Draw, lead, spatial
+
+
+@st.composite
+def resize(draw: Draw, name: str, rank: int) -> Call:
+    """To a size or by a factor; aligned corners or not."""
+    x = T((*lead(draw, True), *spatial(draw, rank, 2, 5)))
+    corners = [] if "nearest" in name else [draw(st.booleans())]
+    factors = [draw(st.sampled_from([0.5, 1.0, 1.5, 2.0, 2.7])) for _ in range(rank)]
+    sizes = [int(n * f) for n, f in zip(x.shape[-rank:], factors, strict=True)]
+    if not name.endswith(".vec"):
+        given = draw(st.booleans())
+        return Call((x, sizes, *corners, *(factors if given else [])))
+    return Call((x, sizes, *corners, None) if draw(st.booleans()) else (x, None, *corners, factors))
 
 
 @st.composite
@@ -29,24 +43,10 @@ def affine_grid(draw: Draw, ranks: tuple[int, ...]) -> Call:
     return Call((T((batch, rank, rank + 1)), size, draw(st.booleans())), note="windows")
 
 
-@st.composite
-def gather(draw: Draw) -> Call:
-    """Places along an axis of three or more; along the others perhaps fewer lines than x has."""
-    shape = draw(shapes())
-    axis = draw(st.integers(0, len(shape) - 1))
-    x = list(shape)
-    x[axis] = draw(st.integers(3, 5))
-    short = draw(st.integers(0, 3)) == 0
-    if short:
-        x = [n + (a != axis and draw(st.booleans())) for a, n in enumerate(x)]
-    given = axis - len(shape) if draw(st.booleans()) else axis
-    return Call((T(tuple(x)), given, T(shape, "ids")), note="table" if short else "")
-
-
 CALLS: dict[str, st.SearchStrategy[Call]] = {
+    **{f"aten.{name}": resize(name, rank) for name, rank in SPATIAL_RANK.items()},
     "aten.grid_sampler.default": grid_sampler((2, 3), (0, 1, 2)),
     "aten.grid_sampler_2d.default": grid_sampler((2,), (0, 1, 2)),
     "aten.grid_sampler_3d.default": grid_sampler((3,), (0, 1)),
     "aten.affine_grid_generator.default": affine_grid((2, 3)),
-    "aten.gather.default": gather(),
 }

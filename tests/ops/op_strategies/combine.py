@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from op_calls import C, Call, T
 
-from op_strategies.common import NUMBERS, Draw, Shape, operand, shapes
+from op_strategies.common import NUMBERS, POSITIVE, Draw, Shape, operand, shapes, swapped
 
 GATES = ("mask", "mask", "float", "sparse")
 TWO_AXES = "coefficients"
@@ -51,6 +51,16 @@ def two(draw: Draw, name: str, kinds: tuple[str, ...] = GATES) -> Call:
     if base == "div":
         return Call((a, b), options, note)
     return Call((a, b) if draw(st.booleans()) else (b, a), options, note)
+
+
+@st.composite
+def rounded(draw: Draw, overload: str) -> Call:
+    """div(a, b, rounding_mode): two tensors, or a tensor and a number."""
+    shape, mode = draw(shapes()), {"rounding_mode": draw(st.sampled_from(["floor", "trunc"]))}
+    x = T(shape, "positive")
+    if overload == "Scalar_mode":
+        return Call((x, draw(POSITIVE)), mode)
+    return Call(swapped(draw, x, operand(draw, shape, "positive")), mode)
 
 
 @st.composite
@@ -115,6 +125,7 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     },
     "aten.div.Tensor": two("div.Tensor", ("positive",)),
     "aten.div.Scalar": two("div.Scalar"),
+    **{f"aten.div.{o}": rounded(o) for o in ("Tensor_mode", "Scalar_mode")},
     "aten.neg.default": neg(),
     **{f"aten.where.{o}": where(o) for o in ("self", "ScalarSelf", "ScalarOther", "Scalar")},
     **{f"aten.lerp.{o}": lerp(o) for o in ("Scalar", "Tensor")},
