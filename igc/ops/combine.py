@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from igc.ops.facts import Facts, Rule
-from igc.ops.pointwise import written
+from igc.ops.pointwise import pointwise, written
 from igc.ops.relations import Pointwise, Select, Term
 from igc.program.schema import argument, bind
 
@@ -203,5 +203,6 @@ RULES: dict[str, Rule] = {
     **_each(where, "where", "self", "ScalarSelf", "ScalarOther", "Scalar"),
     **_each(lerp, "lerp", "Scalar", "Tensor"),
     **_each(addcmul, "addcmul", "default"),
+    **_each(pointwise, "addcdiv", "default"),
     **_each(masked_fill, "masked_fill", "Scalar", "Tensor"),
 }

@@ -17,7 +17,7 @@ OTHER = (
     "clamp.Tensor", "clamp_min.Tensor", "clamp_max.Tensor", "round.decimals", "pow.Scalar",
     "pow.Tensor_Scalar", "pow.Tensor_Tensor", "maximum.default", "minimum.default", "fmax.default",
     "fmin.default", "fmod.Tensor", "fmod.Scalar", "remainder.Tensor", "remainder.Scalar",
-    "atan2.default", "floor_divide.default", "hypot.default", "xlogy.Tensor", "addcdiv.default",
+    "atan2.default", "floor_divide.default", "hypot.default", "xlogy.Tensor",
 )  # fmt: skip
 
 

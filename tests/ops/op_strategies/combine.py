@@ -112,6 +112,15 @@ def addcmul(draw: Draw) -> Call:
 
 
 @st.composite
+def addcdiv(draw: Draw) -> Call:
+    """addcdiv(a, b, c, value)."""
+    shape = draw(shapes())
+    scale = {"value": draw(NUMBERS)} if draw(st.booleans()) else {}
+    return Call((*(T(shape, "positive"), operand(draw, shape, "positive"),
+                   operand(draw, shape, "positive")),), scale)  # fmt: skip
+
+
+@st.composite
 def neg(draw: Draw) -> Call:
     """-a."""
     return Call((T(draw(shapes())),))
@@ -131,4 +140,5 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     **{f"aten.lerp.{o}": lerp(o) for o in ("Scalar", "Tensor")},
     **{f"aten.masked_fill.{o}": masked_fill(o) for o in ("Scalar", "Tensor")},
     "aten.addcmul.default": addcmul(),
+    "aten.addcdiv.default": addcdiv(),
 }

@@ -24,7 +24,7 @@ MORE: dict[str, st.SearchStrategy[list[Any]]] = {
     "logit": st.sampled_from([[], [0.1]]),
     "nan_to_num": st.sampled_from([[], [0.0, 1.0, -1.0]]),
 }
-OF_POSITIVE = {"pow", "fmod", "remainder", "floor_divide", "xlogy", "addcdiv"}
+OF_POSITIVE = {"pow", "fmod", "remainder", "floor_divide", "xlogy"}
 
 
 @st.composite
@@ -45,9 +45,6 @@ def other(draw: Draw, name: str) -> Call:
     x = T(shape, kind)
     if base == "round":
         return Call((x,), {"decimals": draw(st.integers(0, 2))})
-    if base == "addcdiv":
-        scale = {"value": draw(NUMBERS)} if draw(st.booleans()) else {}
-        return Call((x, operand(draw, shape, kind), operand(draw, shape, kind)), scale)
     if base.startswith("clamp"):
         ends: list[Any] = [operand(draw, shape), operand(draw, shape)]
         if base == "clamp":

@@ -1,50 +1,57 @@
-"""From a program straight to ONNX nodes; knows the operators, not the onnx package."""
+"""From a program straight to ONNX nodes; knows the operators, not the onnx package.
+
+One file per family of ops, with the names that `igc.ops` gives them.
+"""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import fx
 
 from igc.emit.onnx.lower import (
-    adaptive,
-    grids,
-    layers,
-    numbers,
-    ordering,
+    activation,
+    attention,
+    combine,
+    compare,
+    conv,
+    create,
+    index,
+    linear,
+    norm,
     pointwise,
-    pooling,
+    pool,
+    rearrange,
     recurrent,
-    reducing,
-    scattering,
-    shaping,
-    windows,
+    reduce,
+    resample,
+    shape,
+    sort,
+    window,
 )
-from igc.emit.onnx.lower.context import Lowered, Lowering, Unsupported
+from igc.emit.onnx.lower.context import Lowered, Lowering, Rule, Unsupported
 from igc.emit.onnx.lower.graph import OnnxGraph, OnnxNode
 from igc.emit.sizes import size_names
 from igc.program import Program
 from igc.program.nodes import layer_of
-from igc.program.schema import is_size, operation
+from igc.program.schema import is_size, op_name, operation
 
 __all__ = ["OnnxGraph", "OnnxNode", "Unsupported", "lower"]
 
-RULES: Mapping[str, pointwise.Rule] = {
-    **pointwise.RULES,
-    **layers.RULES,
-    **shaping.RULES,
-    **windows.RULES,
-    **grids.RULES,
-    **pooling.RULES,
-    **reducing.RULES,
-    **adaptive.RULES,
-    **ordering.RULES,
-    **scattering.RULES,
-    **numbers.RULES,
-    **recurrent.RULES,
+#: By name; those of `igc.ops`, and those whose ops have no rule there.
+FAMILIES: dict[str, ModuleType] = {
+    family.__name__.rpartition(".")[2]: family
+    for family in (
+        activation, attention, combine, compare, conv, create, index, linear, norm, pointwise, pool,
+        rearrange, recurrent, reduce, resample, shape, sort, window,
+    )
+}  # fmt: skip
+RULES: Mapping[str, Rule] = {
+    name: rule for family in FAMILIES.values() for name, rule in family.RULES.items()
 }
 
 
@@ -83,7 +90,7 @@ def _lower(at: Lowering, node: fx.Node) -> Lowered:
         assert isinstance(index, int)
         return values[index]
     assert isinstance(node.target, torch._ops.OpOverload)
-    rule = RULES.get(operation(node).split(".")[1])
+    rule = RULES.get(op_name(node))
     where = f"layer '{layer_of(node)}': {operation(node)}"
     if rule is None:
         raise Unsupported(where)

@@ -244,6 +244,16 @@ class Lowering:
             raise Unsupported("several sizes change at once")
         return self.shape(wanted)
 
+    def column(self, vector: fx.Node, behind: int) -> str:
+        """A per-channel vector with one axis of size 1 for each axis behind the channels."""
+        if not behind:
+            return self(vector)
+        constant = self.tensor_of(vector)
+        shape = [self.fact(vector).dims[0]] + [1] * behind
+        if constant is not None:
+            return self.graph.tensor(constant.reshape(shape), f"{vector.target}_column")
+        return self.op("Reshape", self(vector), self.graph.integers(shape))
+
     def dims(self, node: fx.Node, names: Mapping[str, str]) -> list[int | str | None]:
         """The dimensions of a tensor: numbers, names of the input sizes they equal, or None."""
         found: list[int | str | None] = []
@@ -257,6 +267,17 @@ class Lowering:
         """The shape of a tensor, constant where it is static."""
         known = self.static_shape(node)
         return self.graph.integers(known, "shape") if known else self.op("Shape", self(node))
+
+
+Rule = Callable[[Lowering, fx.Node], Lowered]
+
+
+def per_axis(value: Any, count: int) -> list[int]:
+    """One number per spatial axis."""
+    entries = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(v, int) for v in entries):
+        raise Unsupported("an argument depends on the input size")
+    return entries * count if len(entries) == 1 else entries
 
 
 def _evaluated(

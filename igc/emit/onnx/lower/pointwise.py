@@ -1,4 +1,4 @@
-"""ONNX for operations that work element by element."""
+"""ONNX for functions of numbers, element by element."""
 
 from __future__ import annotations
 
@@ -9,81 +9,68 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowered, Lowering, Unsupported
-from igc.program.schema import bind
+from igc.emit.onnx.lower.context import Lowered, Lowering, Rule, Unsupported
+from igc.program.schema import argument, bind
 
-Rule = Callable[[Lowering, fx.Node], Lowered]
-
-UNARY = {
-    "abs": "Abs", "acos": "Acos", "asin": "Asin", "atan": "Atan", "ceil": "Ceil", "cos": "Cos",
-    "cosh": "Cosh", "erf": "Erf", "exp": "Exp", "floor": "Floor", "hardswish": "HardSwish",
-    "log": "Log", "logical_not": "Not", "mish": "Mish", "neg": "Neg", "reciprocal": "Reciprocal",
-    "relu": "Relu", "round": "Round", "sigmoid": "Sigmoid", "sign": "Sign", "sin": "Sin",
-    "sinh": "Sinh", "sqrt": "Sqrt", "tan": "Tan", "tanh": "Tanh", "isnan": "IsNaN",
-}  # fmt: skip
-FLOAT_RESULT = frozenset(UNARY) - {"abs", "ceil", "floor", "logical_not", "neg", "relu", "round",
-                                   "sign", "isnan"}  # fmt: skip
-COMPARE = {
-    "eq": ("Equal", False), "ne": ("Equal", True), "lt": ("Less", False),
-    "le": ("LessOrEqual", False), "gt": ("Greater", False), "ge": ("GreaterOrEqual", False),
-}  # fmt: skip
-LOGIC = {
-    "logical_and": "And", "logical_or": "Or", "logical_xor": "Xor", "__and__": "And",
-    "__or__": "Or", "__xor__": "Xor", "bitwise_and": "And", "bitwise_or": "Or",
-    "bitwise_xor": "Xor",
+KEEPS = {"abs": "Abs", "ceil": "Ceil", "floor": "Floor", "sign": "Sign"}
+OF_FLOATS = {
+    "acos": "Acos", "asin": "Asin", "atan": "Atan", "cos": "Cos", "cosh": "Cosh", "erf": "Erf",
+    "exp": "Exp", "log": "Log", "reciprocal": "Reciprocal", "sin": "Sin", "sinh": "Sinh",
+    "sqrt": "Sqrt", "tan": "Tan",
 }  # fmt: skip
 
 
-def _self(at: Lowering, node: fx.Node) -> tuple[str, torch.dtype]:
+def of_self(at: Lowering, node: fx.Node) -> tuple[str, torch.dtype]:
     """The operand, cast to the dtype of the result."""
     value, dtype = bind(node)["self"], at.dtype(node)
     return at.operand(value, dtype), dtype
 
 
-def _unary(name: str) -> Rule:
+def plain(kind: str, *, of_float: bool = False) -> Rule:
+    """The rule of an op that ONNX has as it is; `of_float`: integers are cast to floats first."""
+
     def rule(at: Lowering, node: fx.Node) -> str:
-        value = bind(node)["self"]
-        if name == "round" and bind(node).get("decimals"):
-            raise Unsupported("rounding to decimals")
-        source = at.dtype(value)
-        if name in FLOAT_RESULT:
-            return at.op(UNARY[name], at.operand(value, at.dtype(node)))
-        if name == "logical_not":
-            return at.op("Not", at.cast(at(value), source, torch.bool))
-        if name == "isnan" or source != torch.bool:
-            return at.op(UNARY[name], at(value))
-        raise Unsupported("a bool operand")
+        value = argument(node, "self")
+        if of_float:
+            return at.op(kind, at.operand(value, at.dtype(node)))
+        if at.dtype(value) == torch.bool:
+            raise Unsupported("a bool operand")
+        return at.op(kind, at(value))
 
     return rule
 
 
-def _arithmetic(kind: str) -> Rule:
+def _round(at: Lowering, node: fx.Node) -> Lowered:
+    if bind(node).get("decimals"):
+        raise Unsupported("rounding to decimals")
+    return plain("Round")(at, node)
+
+
+def of_one(function: Callable[[Lowering, str, torch.dtype, dict[str, Any]], str]) -> Rule:
+    """The rule of a function of one float, in terms of its ONNX value, type and arguments."""
+
     def rule(at: Lowering, node: fx.Node) -> str:
         args = bind(node)
-        left, right, alpha = args["self"], args["other"], args.get("alpha", 1)
-        mode = args.get("rounding_mode")
-        dtype = at.dtype(node)
-        if dtype == torch.bool or (mode is not None and not dtype.is_floating_point):
-            raise Unsupported(f"{kind} of {dtype}")
-        other = at.operand(right, dtype)
-        if alpha != 1:
-            other = at.op("Mul", other, at.scalar(alpha, dtype))
-        result = at.op(kind, at.operand(left, dtype), other)
-        if mode == "floor":
-            return at.op("Floor", result)
-        if mode == "trunc":
-            raise Unsupported("division with truncation")
-        return result
+        source, dtype = args["self"], at.dtype(args["self"])
+        if not dtype.is_floating_point:
+            dtype = at.dtype(node)
+        if not dtype.is_floating_point:
+            raise Unsupported(f"of {at.dtype(source)}")
+        return function(at, at.operand(source, dtype), dtype, args)
 
     return rule
 
 
-def _rsub(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    value, dtype = _self(at, node)
-    if args["alpha"] != 1:
-        value = at.op("Mul", value, at.scalar(args["alpha"], dtype))
-    return at.op("Sub", at.operand(args["other"], dtype), value)
+def _of_two(function: Callable[[Lowering, str, str, torch.dtype], str]) -> Rule:
+    def rule(at: Lowering, node: fx.Node) -> str:
+        args, dtype = bind(node), at.dtype(node)
+        if not dtype.is_floating_point:
+            raise Unsupported(f"of {dtype}")
+        return function(
+            at, at.operand(args["self"], dtype), at.operand(args["other"], dtype), dtype
+        )
+
+    return rule
 
 
 def _pow(at: Lowering, node: fx.Node) -> str:
@@ -97,40 +84,8 @@ def _pow(at: Lowering, node: fx.Node) -> str:
 
 
 def _square(at: Lowering, node: fx.Node) -> str:
-    value, _ = _self(at, node)
+    value, _ = of_self(at, node)
     return at.op("Mul", value, value)
-
-
-def _compare(name: str) -> Rule:
-    kind, negate = COMPARE[name]
-
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args = bind(node)
-        left, right = args["self"], args["other"]
-        dtype = at.common(left, right)
-        if dtype == torch.bool and kind != "Equal":
-            dtype = torch.int64
-        result = at.op(kind, at.operand(left, dtype), at.operand(right, dtype))
-        return at.op("Not", result) if negate else result
-
-    return rule
-
-
-def _logic(name: str) -> Rule:
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args = bind(node)
-        if at.dtype(node) != torch.bool:
-            raise Unsupported("bits of integers")
-        operands = [args["self"], args["other"]]
-        return at.op(LOGIC[name], *(at.operand(v, torch.bool) for v in operands))
-
-    return rule
-
-
-def _bitwise_not(at: Lowering, node: fx.Node) -> str:
-    if at.dtype(node) != torch.bool:
-        raise Unsupported("bits of integers")
-    return at.op("Not", at(bind(node)["self"]))
 
 
 def _extreme(kind: str) -> Rule:
@@ -144,7 +99,7 @@ def _extreme(kind: str) -> Rule:
 
 def _clamp(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
-    value, dtype = _self(at, node)
+    value, dtype = of_self(at, node)
     low, high = args.get("min"), args.get("max")
     if isinstance(low, fx.Node) or isinstance(high, fx.Node):
         if low is not None:
@@ -154,54 +109,9 @@ def _clamp(at: Lowering, node: fx.Node) -> str:
     return at.op("Clip", value, *bounds)
 
 
-def _hardtanh(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    value, dtype = _self(at, node)
-    bounds = (args["min_val"], args["max_val"])
-    return at.op("Clip", value, *(at.scalar(b, dtype) for b in bounds))
-
-
-def _relu6(at: Lowering, node: fx.Node) -> str:
-    value, dtype = _self(at, node)
-    return at.op("Clip", value, at.scalar(0, dtype), at.scalar(6, dtype))
-
-
-def _where(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    dtype = at.dtype(node)
-    left, right = at.operand(args["self"], dtype), at.operand(args["other"], dtype)
-    return at.op("Where", at.operand(args["condition"], torch.bool), left, right)
-
-
-def _masked_fill(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    value, dtype = _self(at, node)
-    return at.op("Where", at(args["mask"]), at.operand(args["value"], dtype), value)
-
-
-def _lerp(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    start, dtype = _self(at, node)
-    step = at.op("Sub", at.operand(args["end"], dtype), start)
-    return at.op("Add", start, at.op("Mul", at.operand(args["weight"], dtype), step))
-
-
-def _addcmul(kind: str) -> Rule:
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args = bind(node)
-        value, dtype = _self(at, node)
-        left, right = (at.operand(args[k], dtype) for k in ("tensor1", "tensor2"))
-        product = at.op(kind, left, right)
-        if args["value"] != 1:
-            product = at.op("Mul", product, at.scalar(args["value"], dtype))
-        return at.op("Add", value, product)
-
-    return rule
-
-
 def _floor_divide(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
-    value, dtype = _self(at, node)
+    value, dtype = of_self(at, node)
     other = at.operand(args["other"], dtype)
     if not dtype.is_floating_point:  # Div rounds towards zero; what Mod leaves is never negative
         value = at.op("Sub", value, at.op("Mod", value, other))
@@ -211,103 +121,22 @@ def _floor_divide(at: Lowering, node: fx.Node) -> str:
 
 def _remainder(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
-    value, dtype = _self(at, node)
+    value, dtype = of_self(at, node)
     other = at.operand(args["other"], dtype)
     if not dtype.is_floating_point:
         return at.op("Mod", value, other)
     return at.op("Sub", value, at.op("Mul", at.op("Floor", at.op("Div", value, other)), other))
 
 
-def _silu(at: Lowering, node: fx.Node) -> str:
-    value, _ = _self(at, node)
-    return at.op("Mul", value, at.op("Sigmoid", value))
-
-
-def _attributed(kind: str, **names: str) -> Rule:
-    """An ONNX op whose attributes are the call's arguments under other names."""
-
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args = bind(node)
-        value, _ = _self(at, node)
-        return at.op(kind, value, **{k: float(args[v]) for k, v in names.items()})
-
-    return rule
-
-
-def _hardsigmoid(at: Lowering, node: fx.Node) -> str:
-    return at.op("HardSigmoid", _self(at, node)[0], alpha=1 / 6, beta=0.5)
-
-
-def _selu(at: Lowering, node: fx.Node) -> str:
-    alpha, gamma = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
-    return at.op("Selu", _self(at, node)[0], alpha=alpha, gamma=gamma)
-
-
-def _elu(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    if args["scale"] != 1 or args["input_scale"] != 1:
-        raise Unsupported("elu with a scale")
-    return at.op("Elu", _self(at, node)[0], alpha=float(args["alpha"]))
-
-
-def _gelu(at: Lowering, node: fx.Node) -> str:
-    return at.op("Gelu", _self(at, node)[0], approximate=bind(node)["approximate"])
-
-
-def _softplus(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    value, dtype = _self(at, node)
-    beta = args["beta"]
-    if beta == 1:
-        return at.op("Softplus", value)
-    scaled = at.op("Softplus", at.op("Mul", value, at.scalar(beta, dtype)))
-    return at.op("Div", scaled, at.scalar(beta, dtype))
-
-
-def _log_sigmoid(at: Lowering, node: fx.Node) -> str:
-    value, _ = _self(at, node)
-    return at.op("Neg", at.op("Softplus", at.op("Neg", value)))
-
-
-def _threshold(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    value, dtype = _self(at, node)
-    above = at.op("Greater", value, at.scalar(args["threshold"], dtype))
-    return at.op("Where", above, value, at.scalar(args["value"], dtype))
-
-
-def _prelu(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    value, weight = args["self"], args["weight"]
-    slope = at(weight)
-    if at.rank(weight) == 1 and at.rank(value) > 2:
-        width = at.fact(weight).dims[0]
-        shape = [width] + [1] * (at.rank(value) - 2)
-        constant = at.tensor_of(weight)
-        slope = (
-            at.graph.tensor(constant.reshape(shape), f"{weight.target}_column")
-            if constant is not None
-            else at.op("Reshape", slope, at.graph.integers(shape))
-        )
-    return at.op("PRelu", at(value), slope)
-
-
-def _glu(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    axis = at.axis(args["self"], args["dim"])
-    left, right = at.graph.ops("Split", at(args["self"]), axis=axis, num_outputs=2, count=2)
-    return at.op("Mul", left, at.op("Sigmoid", right))
-
-
 def _rsqrt(at: Lowering, node: fx.Node) -> str:
-    return at.op("Reciprocal", at.op("Sqrt", _self(at, node)[0]))
+    return at.op("Reciprocal", at.op("Sqrt", of_self(at, node)[0]))
 
 
 def _shifted(kind: str, before: float) -> Rule:
     """log1p and its like: add a number first."""
 
     def rule(at: Lowering, node: fx.Node) -> str:
-        value, dtype = _self(at, node)
+        value, dtype = of_self(at, node)
         return at.op(kind, at.op("Add", value, at.scalar(before, dtype)))
 
     return rule
@@ -315,7 +144,7 @@ def _shifted(kind: str, before: float) -> Rule:
 
 def _log_base(base: float) -> Rule:
     def rule(at: Lowering, node: fx.Node) -> str:
-        value, dtype = _self(at, node)
+        value, dtype = of_self(at, node)
         return at.op("Div", at.op("Log", value), at.scalar(math.log(base), dtype))
 
     return rule
@@ -326,27 +155,117 @@ def _cast(at: Lowering, node: fx.Node) -> str:
     return at.cast(at(value), at.dtype(value), at.dtype(node))
 
 
-def _fill(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    value = at.operand(args["value"], at.dtype(node))
-    return at.op("Expand", value, at.shape_of(args["self"]))
+def _truncated(at: Lowering, x: str, dtype: torch.dtype) -> str:
+    down = at.op("Floor", x)
+    return at.op("Where", at.op("Less", x, at.scalar(0, dtype)), at.op("Ceil", x), down)
+
+
+def _trunc(at: Lowering, x: str, dtype: torch.dtype, _: dict[str, Any]) -> str:
+    return _truncated(at, x, dtype)
+
+
+def _frac(at: Lowering, x: str, dtype: torch.dtype, _: dict[str, Any]) -> str:
+    return at.op("Sub", x, _truncated(at, x, dtype))
+
+
+def _logit(at: Lowering, x: str, dtype: torch.dtype, args: dict[str, Any]) -> str:
+    if args["eps"] is not None:
+        x = at.op("Clip", x, at.scalar(args["eps"], dtype), at.scalar(1 - args["eps"], dtype))
+    return at.op("Log", at.op("Div", x, at.op("Sub", at.scalar(1, dtype), x)))
+
+
+def _numbers_for_nan(at: Lowering, x: str, dtype: torch.dtype, args: dict[str, Any]) -> str:
+    limits = torch.finfo(dtype)
+    low = limits.min if args["neginf"] is None else args["neginf"]
+    high = limits.max if args["posinf"] is None else args["posinf"]
+    for found, value in ((-math.inf, low), (math.inf, high)):
+        equal = at.op("Equal", x, at.scalar(found, dtype))
+        x = at.op("Where", equal, at.scalar(value, dtype), x)
+    return at.op("Where", at.op("IsNaN", x), at.scalar(args["nan"] or 0.0, dtype), x)
+
+
+def _scaled(by: float) -> Rule:
+    return of_one(lambda at, x, dtype, _: at.op("Mul", x, at.scalar(by, dtype)))
+
+
+def _xlogy(at: Lowering, x: str, y: str, dtype: torch.dtype) -> str:
+    """x log(y), and 0 where x is 0, unless y is no number."""
+    zero = at.scalar(0, dtype)
+    rest = at.op("Where", at.op("IsNaN", y), y, zero)
+    return at.op(
+        "Where", at.op("Equal", x, zero), rest, at.op("Mul", x, at.op("Log", y))
+    )  # fmt: skip
+
+
+def _hypot(at: Lowering, x: str, y: str, dtype: torch.dtype) -> str:
+    """Scaled by the larger one, so that no square overflows."""
+    a, b = at.op("Abs", x), at.op("Abs", y)
+    large, small, zero = at.op("Max", a, b), at.op("Min", a, b), at.scalar(0, dtype)
+    some = at.op("Where", at.op("Equal", large, zero), at.scalar(1, dtype), large)
+    ratio = at.op("Div", small, some)
+    square = at.op("Add", at.op("Mul", ratio, ratio), at.scalar(1, dtype))
+    return at.op("Mul", large, at.op("Sqrt", square))
+
+
+def _atan2(at: Lowering, y: str, x: str, dtype: torch.dtype) -> str:
+    """atan(y / x), turned by half a circle left of the origin; above and below it, a quarter."""
+    zero, half = at.scalar(0, dtype), at.scalar(math.pi, dtype)
+    upright = at.op("Equal", x, zero)
+    divisor = at.op("Where", upright, at.scalar(1, dtype), x)
+    angle = at.op("Atan", at.op("Div", y, divisor))
+    below = at.op("Less", y, zero)
+    turned = at.op("Where", below, at.op("Sub", angle, half), at.op("Add", angle, half))
+    beside = at.op("Where", at.op("Less", x, zero), turned, angle)
+    quarter = at.op("Mul", at.op("Sign", y), at.scalar(math.pi / 2, dtype))
+    return at.op("Where", upright, quarter, beside)
+
+
+def _fmod(at: Lowering, node: fx.Node) -> str:
+    args, dtype = bind(node), at.dtype(node)
+    return at.op("Mod", at.operand(args["self"], dtype), at.operand(args["other"], dtype), fmod=1)
+
+
+def _not_nan(kind: str) -> Callable[[Lowering, str, str, torch.dtype], str]:
+    """fmax, fmin: the other one where one is no number."""
+
+    def function(at: Lowering, x: str, y: str, _: torch.dtype) -> str:
+        best = at.op(kind, x, y)
+        best = at.op("Where", at.op("IsNaN", x), y, best)
+        return at.op("Where", at.op("IsNaN", y), x, best)
+
+    return function
 
 
 RULES: dict[str, Rule] = {
-    **{name: _unary(name) for name in UNARY},
-    **{name: _compare(name) for name in COMPARE},
-    **{name: _logic(name) for name in LOGIC},
-    "add": _arithmetic("Add"), "sub": _arithmetic("Sub"), "mul": _arithmetic("Mul"),
-    "div": _arithmetic("Div"), "rsub": _rsub, "pow": _pow, "square": _square,
-    "bitwise_not": _bitwise_not, "maximum": _extreme("Max"), "minimum": _extreme("Min"),
-    "clamp": _clamp, "clip": _clamp, "clamp_min": _clamp, "clamp_max": _clamp,
-    "hardtanh": _hardtanh, "relu6": _relu6, "where": _where, "masked_fill": _masked_fill,
-    "lerp": _lerp, "addcmul": _addcmul("Mul"), "addcdiv": _addcmul("Div"),
-    "floor_divide": _floor_divide, "remainder": _remainder, "silu": _silu,
-    "leaky_relu": _attributed("LeakyRelu", alpha="negative_slope"),
-    "celu": _attributed("Celu", alpha="alpha"), "hardsigmoid": _hardsigmoid, "selu": _selu,
-    "elu": _elu, "gelu": _gelu, "softplus": _softplus, "log_sigmoid": _log_sigmoid,
-    "threshold": _threshold, "prelu": _prelu, "glu": _glu, "rsqrt": _rsqrt,
-    "log1p": _shifted("Log", 1.0), "log2": _log_base(2.0), "log10": _log_base(10.0),
-    "_to_copy": _cast, "type_as": _cast, "fill": _fill,
-}  # fmt: skip
+    **{name: plain(kind) for name, kind in KEEPS.items()},
+    **{name: plain(kind, of_float=True) for name, kind in OF_FLOATS.items()},
+    "round": _round,
+    "pow": _pow,
+    "square": _square,
+    "maximum": _extreme("Max"),
+    "minimum": _extreme("Min"),
+    "clamp": _clamp,
+    "clip": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": _clamp,
+    "floor_divide": _floor_divide,
+    "remainder": _remainder,
+    "rsqrt": _rsqrt,
+    "log1p": _shifted("Log", 1.0),
+    "log2": _log_base(2.0),
+    "log10": _log_base(10.0),
+    "_to_copy": _cast,
+    "type_as": _cast,
+    "trunc": of_one(_trunc),
+    "frac": of_one(_frac),
+    "logit": of_one(_logit),
+    "nan_to_num": of_one(_numbers_for_nan),
+    "deg2rad": _scaled(math.pi / 180),
+    "rad2deg": _scaled(180 / math.pi),
+    "xlogy": _of_two(_xlogy),
+    "hypot": _of_two(_hypot),
+    "atan2": _of_two(_atan2),
+    "fmax": _of_two(_not_nan("Max")),
+    "fmin": _of_two(_not_nan("Min")),
+    "fmod": _fmod,
+}

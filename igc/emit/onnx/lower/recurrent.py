@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowered, Lowering, Unsupported
-from igc.emit.onnx.lower.pointwise import Rule
+from igc.emit.onnx.lower.context import Lowered, Lowering, Rule, Unsupported
 from igc.program.schema import bind
 
 

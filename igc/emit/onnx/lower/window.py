@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowering, Unsupported
-from igc.emit.onnx.lower.pointwise import Rule
-from igc.emit.onnx.lower.shaping import END
+from igc.emit.onnx.lower.context import Lowering, Rule, Unsupported
+from igc.emit.onnx.lower.rearrange import END
 from igc.program.schema import bind
 
 
@@ -79,6 +78,9 @@ def _col2im(at: Lowering, node: fx.Node) -> str:
 
 
 RULES: dict[str, Rule] = {
-    "unfold": _unfold, "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle,
-    "im2col": _im2col, "col2im": _col2im,
-}  # fmt: skip
+    "unfold": _unfold,
+    "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle,
+    "im2col": _im2col,
+    "col2im": _col2im,
+}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowered, Lowering, Size, Unsupported
-from igc.emit.onnx.lower.pointwise import Rule
+from igc.emit.onnx.lower.context import Lowered, Lowering, Rule, Size, Unsupported
 from igc.program.schema import bind
 
 ORDERED = {torch.float16, torch.float32, torch.float64, torch.int32, torch.int64}
@@ -66,10 +65,30 @@ def _kthvalue(at: Lowering, node: fx.Node) -> Lowered:
     return _one_of(at, node, at.axis(args["self"], args["dim"]), at.size(args["k"]))
 
 
+def _bucketize(at: Lowering, node: fx.Node) -> str:
+    """How many boundaries lie below, or at most at, each number."""
+    args = bind(node)
+    x, edges = (
+        (args["self"], args["boundaries"])
+        if "boundaries" in args
+        else (args["self"], args["sorted_sequence"])
+    )
+    right = args["right"] or args.get("side") == "right"
+    if args.get("sorter") is not None or at.rank(edges) != 1:
+        raise Unsupported("boundaries of their own for every row")
+    dtype = at.common(x, edges)
+    column = at.op("Unsqueeze", at.operand(x, dtype), at.graph.integers([-1], "axes"))
+    kind = "LessOrEqual" if right else "Less"
+    below = at.op("Cast", at.op(kind, at.operand(edges, dtype), column), to=at.dtype(node))
+    return at.op("ReduceSum", below, at.graph.integers([-1], "axes"), keepdims=0)
+
+
 RULES: dict[str, Rule] = {
     "sort": _sort,
     "argsort": _argsort,
     "topk": _topk,
     "median": _median,
     "kthvalue": _kthvalue,
+    "bucketize": _bucketize,
+    "searchsorted": _bucketize,
 }

@@ -1,4 +1,4 @@
-"""ONNX for operations that move, cut, join or repeat entries."""
+"""ONNX for entries cut out, joined, turned, repeated, padded."""
 
 from __future__ import annotations
 
@@ -7,55 +7,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowering, Unsupported
-from igc.emit.onnx.lower.pointwise import Rule
+from igc.emit.onnx.lower.context import Lowering, Rule, Unsupported
 from igc.program.schema import bind
 
 END = 2**63 - 1
-
-
-def _reshape(at: Lowering, node: fx.Node) -> str:
-    return at.reshape(bind(node)["self"], node)
-
-
-def _permute(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    rank = at.rank(args["self"])
-    return at.op("Transpose", at(args["self"]), perm=[d % rank for d in args["dims"]])
-
-
-def _transpose(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    order = list(range(at.rank(args["self"])))
-    if "dim0" in args:
-        a, b = (at.axis(args["self"], args[k]) for k in ("dim0", "dim1"))
-        order[a], order[b] = order[b], order[a]
-    else:
-        order.reverse()
-    return at.op("Transpose", at(args["self"]), perm=order)
-
-
-def _unsqueeze(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    axis = args["dim"] % at.rank(node)
-    return at.op("Unsqueeze", at(args["self"]), at.graph.integers([axis], "axes"))
-
-
-def _squeeze(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    value = args["self"]
-    asked = args.get("dim", range(at.rank(value)))
-    axes = [at.axis(value, d) for d in (asked if not isinstance(asked, int) else [asked])]
-    gone = sorted(a for a in set(axes) if at.static(value, a) == 1)
-    if at.rank(value) - len(gone) != at.rank(node):
-        raise Unsupported("what is squeezed depends on the input size")
-    return at.op("Squeeze", at(value), at.graph.integers(gone, "axes")) if gone else at(value)
-
-
-def _expand(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    sizes = [1 if isinstance(s, int) and s == -1 else s for s in args["size"]]
-    return at.op("Expand", at(args["self"]), at.shape(sizes))
+PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def _repeat(at: Lowering, node: fx.Node) -> str:
@@ -139,18 +95,6 @@ def _select(at: Lowering, node: fx.Node) -> str:
     return at.op("Gather", at(args["self"]), index, axis=axis)
 
 
-def _index_select(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    axis = at.axis(args["self"], args["dim"])
-    return at.op("Gather", at(args["self"]), at(args["index"]), axis=axis)
-
-
-def _gather(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    axis = at.axis(args["self"], args["dim"])
-    return at.op("GatherElements", at(args["self"]), at(args["index"]), axis=axis)
-
-
 def _flip(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     axes = [at.axis(args["self"], d) for d in args["dims"]]
@@ -186,9 +130,6 @@ def _channel_shuffle(at: Lowering, node: fx.Node) -> str:
     return at.op("Gather", at(args["self"]), at.graph.tensor(order, "index"), axis=1)
 
 
-PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-
-
 def _pad(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     mode = PAD_MODES[args.get("mode", "constant")]
@@ -205,28 +146,6 @@ def _pad(at: Lowering, node: fx.Node) -> str:
     return at.op("Pad", at(value), pads, filled, mode=mode)
 
 
-def _full(value: Any) -> Rule:
-    def rule(at: Lowering, node: fx.Node) -> str:
-        args = bind(node)
-        fill = at.operand(args["fill_value"] if value is None else value, at.dtype(node))
-        if "size" in args:
-            return at.op("Expand", fill, at.shape(args["size"])) if args["size"] else fill
-        return at.op("Expand", fill, at.shape_of(args["self"]))
-
-    return rule
-
-
-def _scalar_tensor(at: Lowering, node: fx.Node) -> str:
-    return at.operand(bind(node)["s"], at.dtype(node))
-
-
-def _arange(at: Lowering, node: fx.Node) -> str:
-    args, dtype = bind(node), at.dtype(node)
-    start, step = args.get("start", 0), args.get("step", 1)
-    ends = [at.operand(v, dtype) for v in (start, args["end"], step)]
-    return at.op("Range", *ends)
-
-
 def _triangle(upper: int) -> Rule:
     def rule(at: Lowering, node: fx.Node) -> str:
         args = bind(node)
@@ -237,15 +156,20 @@ def _triangle(upper: int) -> Rule:
 
 
 RULES: dict[str, Rule] = {
-    "view": _reshape, "reshape": _reshape, "flatten": _reshape, "unflatten": _reshape,
-    "permute": _permute, "transpose": _transpose, "t": _transpose, "unsqueeze": _unsqueeze,
-    "squeeze": _squeeze, "expand": _expand, "repeat": _repeat, "tile": _repeat,
-    "repeat_interleave": _repeat_interleave, "cat": _cat, "hstack": _hstack, "stack": _stack,
-    "slice": _slice, "narrow": _narrow, "select": _select, "index_select": _index_select,
-    "gather": _gather, "flip": _flip, "roll": _roll,
-    "channel_shuffle": _channel_shuffle, "pad": _pad, "constant_pad_nd": _pad,
-    "zeros": _full(0), "ones": _full(1), "full": _full(None), "zeros_like": _full(0),
-    "ones_like": _full(1), "full_like": _full(None), "new_zeros": _full(0), "new_ones": _full(1),
-    "new_full": _full(None), "arange": _arange, "scalar_tensor": _scalar_tensor,
-    "tril": _triangle(0), "triu": _triangle(1),
-}  # fmt: skip
+    "cat": _cat,
+    "hstack": _hstack,
+    "stack": _stack,
+    "slice": _slice,
+    "narrow": _narrow,
+    "select": _select,
+    "flip": _flip,
+    "roll": _roll,
+    "channel_shuffle": _channel_shuffle,
+    "repeat": _repeat,
+    "tile": _repeat,
+    "repeat_interleave": _repeat_interleave,
+    "pad": _pad,
+    "constant_pad_nd": _pad,
+    "tril": _triangle(0),
+    "triu": _triangle(1),
+}

@@ -1,4 +1,4 @@
-"""ONNX for reading and writing entries at computed places."""
+"""ONNX for reading and writing entries at places that a tensor holds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,76 @@ import numpy as np
 import torch
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowering, Unsupported
-from igc.emit.onnx.lower.pointwise import Rule
+from igc.emit.onnx.lower.context import Lowering, Rule, Unsupported
 from igc.program.schema import bind
 
 Places = tuple[str, list[int], int]
+
+
+def _index_select(at: Lowering, node: fx.Node) -> str:
+    args = bind(node)
+    axis = at.axis(args["self"], args["dim"])
+    return at.op("Gather", at(args["self"]), at(args["index"]), axis=axis)
+
+
+def _gather(at: Lowering, node: fx.Node) -> str:
+    args = bind(node)
+    axis = at.axis(args["self"], args["dim"])
+    return at.op("GatherElements", at(args["self"]), at(args["index"]), axis=axis)
+
+
+def _embedding(at: Lowering, node: fx.Node) -> str:
+    args = bind(node)
+    return at.op("Gather", at(args["weight"]), at(args["indices"]), axis=0)
+
+
+def _index(at: Lowering, node: fx.Node) -> str:
+    args = bind(node)
+    given = _given(at, args["indices"])
+    value = args["self"]
+    if len(given) == 1:
+        return at.op("Gather", at(value), at(given[0][1]), axis=given[0][0])
+    front, order, rank = _places(at, value, given)
+    found = at.op("GatherND", at.op("Transpose", at(value), perm=order), front)
+    axes = [axis for axis, _ in given]
+    if axes == list(range(axes[0], axes[-1] + 1)) and axes[0]:  # side by side: they stay there
+        total = rank + at.rank(value) - len(axes)
+        moved = [*range(rank, rank + axes[0]), *range(rank), *range(rank + axes[0], total)]
+        return at.op("Transpose", found, perm=moved)
+    return found
+
+
+def _given(at: Lowering, indices: Any) -> list[tuple[int, fx.Node]]:
+    given = [(axis, i) for axis, i in enumerate(indices) if i is not None]
+    if any(at.dtype(i) == torch.bool for _, i in given):
+        raise Unsupported("indexing by a mask")
+    return given
+
+
+def _places(at: Lowering, x: fx.Node, given: list[tuple[int, fx.Node]]) -> Places:
+    """The indices as rows of places; the axes with those that are indexed in front; their rank."""
+    rank = max(at.rank(i) for _, i in given)
+    if not rank:
+        raise Unsupported("indexing by tensors without axes")
+    shape = _broadcast(at, [i for _, i in given])
+    last = at.graph.integers([-1], "axes")
+    columns = [at.op("Unsqueeze", at.op("Expand", at(i), shape), last) for _, i in given]
+    rows = columns[0] if len(columns) == 1 else at.op("Concat", *columns, axis=-1)
+    axes = [axis for axis, _ in given]
+    order = [*axes, *(a for a in range(at.rank(x)) if a not in axes)]
+    return rows, order, rank
+
+
+def _broadcast(at: Lowering, indices: list[fx.Node]) -> str:
+    """The shape that the indices broadcast to: that of their sum."""
+    known = [at.static_shape(i) for i in indices]
+    if all(shape is not None for shape in known):
+        shapes = [shape for shape in known if shape is not None]
+        return at.graph.integers(np.broadcast_shapes(*shapes), "shape")
+    total = at.operand(indices[0], torch.int64)
+    for index in indices[1:]:
+        total = at.op("Add", total, at.operand(index, torch.int64))
+    return at.op("Shape", total)
 
 
 def _scatter(reduction: str | None) -> Rule:
@@ -67,55 +132,6 @@ def _lines(reduction: str | None) -> Rule:
     return rule
 
 
-def _index(at: Lowering, node: fx.Node) -> str:
-    args = bind(node)
-    given = _given(at, args["indices"])
-    value = args["self"]
-    if len(given) == 1:
-        return at.op("Gather", at(value), at(given[0][1]), axis=given[0][0])
-    front, order, rank = _places(at, value, given)
-    found = at.op("GatherND", at.op("Transpose", at(value), perm=order), front)
-    axes = [axis for axis, _ in given]
-    if axes == list(range(axes[0], axes[-1] + 1)) and axes[0]:  # side by side: they stay there
-        total = rank + at.rank(value) - len(axes)
-        moved = [*range(rank, rank + axes[0]), *range(rank), *range(rank + axes[0], total)]
-        return at.op("Transpose", found, perm=moved)
-    return found
-
-
-def _given(at: Lowering, indices: Any) -> list[tuple[int, fx.Node]]:
-    given = [(axis, i) for axis, i in enumerate(indices) if i is not None]
-    if any(at.dtype(i) == torch.bool for _, i in given):
-        raise Unsupported("indexing by a mask")
-    return given
-
-
-def _places(at: Lowering, x: fx.Node, given: list[tuple[int, fx.Node]]) -> Places:
-    """The indices as rows of places; the axes with those that are indexed in front; their rank."""
-    rank = max(at.rank(i) for _, i in given)
-    if not rank:
-        raise Unsupported("indexing by tensors without axes")
-    shape = _broadcast(at, [i for _, i in given])
-    last = at.graph.integers([-1], "axes")
-    columns = [at.op("Unsqueeze", at.op("Expand", at(i), shape), last) for _, i in given]
-    rows = columns[0] if len(columns) == 1 else at.op("Concat", *columns, axis=-1)
-    axes = [axis for axis, _ in given]
-    order = [*axes, *(a for a in range(at.rank(x)) if a not in axes)]
-    return rows, order, rank
-
-
-def _broadcast(at: Lowering, indices: list[fx.Node]) -> str:
-    """The shape that the indices broadcast to: that of their sum."""
-    known = [at.static_shape(i) for i in indices]
-    if all(shape is not None for shape in known):
-        shapes = [shape for shape in known if shape is not None]
-        return at.graph.integers(np.broadcast_shapes(*shapes), "shape")
-    total = at.operand(indices[0], torch.int64)
-    for index in indices[1:]:
-        total = at.op("Add", total, at.operand(index, torch.int64))
-    return at.op("Shape", total)
-
-
 def _index_put(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     x, values, dtype = args["self"], args["values"], at.dtype(node)
@@ -133,13 +149,16 @@ def _index_put(at: Lowering, node: fx.Node) -> str:
 
 
 RULES: dict[str, Rule] = {
+    "index_select": _index_select,
+    "gather": _gather,
+    "embedding": _embedding,
+    "index": _index,
+    "_unsafe_index": _index,
     "scatter": _scatter(None),
     "scatter_add": _scatter("add"),
     "index_add": _lines("add"),
     "index_copy": _lines(None),
     "index_fill": _lines(None),
-    "index": _index,
-    "_unsafe_index": _index,
     "index_put": _index_put,
     "_unsafe_index_put": _index_put,
 }

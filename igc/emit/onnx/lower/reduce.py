@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowered, Lowering, Size, Unsupported
-from igc.emit.onnx.lower.pointwise import Rule
+from igc.emit.onnx.lower.context import Lowered, Lowering, Rule, Size, Unsupported
 from igc.program.schema import bind
 
 REDUCTIONS = {
@@ -137,6 +136,13 @@ def _cumsum(at: Lowering, node: fx.Node) -> str:
     return at.op("CumSum", at.operand(args["self"], at.dtype(node)), at.graph.tensor(axis, "axis"))
 
 
+def _nonzero_count(at: Lowering, node: fx.Node) -> str:
+    args = bind(node)
+    truth = at.op("Cast", at.operand(args["self"], torch.bool), to=torch.int64)
+    axes = at.graph.integers(_axes(at, args["self"], args["dim"]), "axes")
+    return at.op("ReduceSum", truth, axes, keepdims=0)
+
+
 RULES: dict[str, Rule] = {
     **{name: _reduce(name) for name in REDUCTIONS},
     "linalg_vector_norm": _vector_norm,
@@ -151,4 +157,5 @@ RULES: dict[str, Rule] = {
     "log_softmax": _softmax("LogSoftmax"),
     "_log_softmax": _softmax("LogSoftmax"),
     "cumsum": _cumsum,
+    "count_nonzero": _nonzero_count,
 }
