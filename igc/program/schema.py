@@ -40,24 +40,22 @@ def bind(node: fx.Node) -> dict[str, Any]:
 
 
 def changed(node: fx.Node, changes: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The call's positional and keyword arguments with some of them changed, by name.
+    """A call's positional and keyword arguments with some of them changed, by name.
 
     Those that the call left out before a changed one are filled in.
     """
-    target = node.target
-    assert isinstance(target, torch._ops.OpOverload), target
     args, kwargs = list(node.args), dict(node.kwargs)
-    names = list(_parameters(target))
     for name, value in changes.items():
         if name in kwargs:
             kwargs[name] = value
             continue
-        position = names.index(name)
-        while position >= len(args):
+        bound = bind(node)
+        names = list(bound)
+        while names.index(name) >= len(args):
             between = names[len(args)]
-            args.append(argument(node, between))
+            args.append(bound[between])
             kwargs.pop(between, None)
-        args[position] = value
+        args[names.index(name)] = value
     return args, kwargs
 
 
