@@ -21,18 +21,15 @@ from igc.analysis.routes import routes_of
 from igc.ops.facts import Facts
 from igc.ops.macs import op_macs
 from igc.program import Program
+from igc.program.schema import argument, op_name
 from igc.program.shapes import Value, shapes, single
 
 Tasks = tuple[str, ...]
 Key = TypeVar("Key", bound=Hashable)
 
 aten = torch.ops.aten
-RUNNING: dict[
-    Any, tuple[int, ...]
-] = {  # operands that hold running statistics, which are buffers and not parameters
-    aten.batch_norm.default: (3, 4),
-    aten.instance_norm.default: (3, 4),
-}
+NORMS = ("batch_norm", "instance_norm")
+RUNNING = ("running_mean", "running_var")  # what they hold are buffers and not parameters
 
 
 @dataclass(frozen=True)
@@ -213,6 +210,6 @@ def _all_running(nodes: Iterable[fx.Node]) -> bool:
     """Whether every use of the constant is as a running statistic."""
     uses = [(user, node) for node in nodes for user in node.users]
     return bool(uses) and all(
-        node in [user.args[i] for i in RUNNING.get(user.target, ()) if i < len(user.args)]
+        op_name(user) in NORMS and node in [argument(user, name) for name in RUNNING]
         for user, node in uses
     )

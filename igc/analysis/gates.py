@@ -15,8 +15,16 @@ from igc.errors import BadInput, Refused
 from igc.program import Program
 from igc.program.decisions import thresholds
 from igc.program.nodes import args_of, layer_of
+from igc.program.schema import argument, op_name
 
-RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+#: The arguments that all have to be on for an op to draw random numbers.
+SWITCHES = {
+    "scaled_dot_product_attention": ("dropout_p",), "rrelu": ("training",),
+    **dict.fromkeys(("dropout", "feature_dropout"), ("train",)),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), ("dropout", "train")),
+}  # fmt: skip
+#: The argument of a selection that decides.
+MASKS = {"where": "condition", "masked_fill": "mask", "lerp": "weight"}
 PASSING = frozenset({  # element by element: what is compared or selected stays the same value
     "mul", "add", "sub", "rsub", "div", "neg", "relu", "clamp", "sigmoid", "tanh", "abs",
     "_to_copy", "logical_not", "logical_and", "logical_or", "bitwise_not", "bitwise_and",
@@ -58,24 +66,13 @@ def _refuse_nan(program: Program, varies: set[fx.Node]) -> None:
 def _refuse_random(node: fx.Node, target: torch._ops.OpOverload) -> None:
     if torch.Tag.nondeterministic_seeded not in target.tags:
         return
-    if _op(node) == "scaled_dot_product_attention" and not (
-        len(node.args) > 4 and args_of(node)[4]
-    ):
-        return
-    if _op(node) in ("dropout", "feature_dropout") and not args_of(node)[2]:
-        return
-    if _op(node) in RECURRENT and not (args_of(node)[5] and args_of(node)[6]):
-        return  # (input, state, weights, biases, layers, dropout, train, ...)
-    if _op(node) == "rrelu" and not (len(node.args) > 3 and args_of(node)[3]):
+    switches = SWITCHES.get(op_name(node))
+    if switches is not None and not all(argument(node, name) for name in switches):
         return
     raise Refused(
         f"layer '{layer_of(node)}' is stochastic in evaluation mode ({target}): its gates are not "
         "constants; make the choice deterministic before compiling"
     )
-
-
-def _op(node: fx.Node) -> str:
-    return str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
 
 
 def _refuse_decisions(program: Program, varies: set[fx.Node]) -> None:
@@ -91,7 +88,7 @@ def _refuse_decisions(program: Program, varies: set[fx.Node]) -> None:
             both = [f for f in features if f in varies and f is not mask]
             if decision is None or not both:
                 continue
-            if len(both) == 2 or _op(both[0]) == "sub":
+            if len(both) == 2 or op_name(both[0]) == "sub":
                 _refuse_unless_own(node, decision, both, varies)
             seen = picked.setdefault(decision, {})
             seen.setdefault(straight, []).extend(both)
@@ -103,13 +100,10 @@ def _refuse_decisions(program: Program, varies: set[fx.Node]) -> None:
 def _selections(node: fx.Node) -> list[tuple[fx.Node, list[fx.Node]]]:
     """The masks of a node, each with the features it lets through."""
     args = [a for a in args_of(node) if isinstance(a, fx.Node)]
-    op = _op(node)
-    if op in ("where", "masked_fill", "lerp") and len(args) >= 2:
-        at = {"where": 0, "masked_fill": 1, "lerp": 2}[op]
-        if at < len(args_of(node)) and isinstance(args_of(node)[at], fx.Node):
-            mask = args_of(node)[at]
-            return [(mask, [a for a in args if a is not mask])]
-        return []
+    op = op_name(node)
+    if op in MASKS and len(args) >= 2:
+        mask = argument(node, MASKS[op])
+        return [(mask, [a for a in args if a is not mask])] if isinstance(mask, fx.Node) else []
     if op == "mul" and len(args) == 2:
         return [(args[0], [args[1]]), (args[1], [args[0]])]
     return []
@@ -132,7 +126,7 @@ def _decision(node: fx.Node, varies: set[fx.Node]) -> tuple[fx.Node | None, bool
     """The comparison that a mask comes from, and whether the mask is it or its complement."""
     straight = True
     while node in varies and node.op == "call_function":
-        op = _op(node)
+        op = op_name(node)
         if thresholds(node):
             return node, straight
         if op in ("logical_not", "bitwise_not", "rsub"):
@@ -159,7 +153,7 @@ def _roots(node: fx.Node, varies: set[fx.Node]) -> set[fx.Node]:
         if current in found or current not in varies:
             continue
         found.add(current)
-        if _op(current) in PASSING or thresholds(current) or _op(current) == "where":
+        if op_name(current) in PASSING or thresholds(current) or op_name(current) == "where":
             stack.extend(current.all_input_nodes)
     found.discard(node)
     return found or {node}

@@ -11,6 +11,7 @@ from igc.analysis.demand import Route
 from igc.ops import TABLE, relation
 from igc.ops.facts import Facts
 from igc.ops.relations import Concat, Pointwise, Regroup, Select, Take
+from igc.program.schema import operation
 
 Routes = list[Route[fx.Node]]
 
@@ -18,7 +19,7 @@ Routes = list[Route[fx.Node]]
 def routes_of(node: fx.Node, facts: Facts) -> Routes:
     """A route to every operand; a bare one wherever the op does more than move channels."""
     if node.op != "call_function" or not facts.is_tensor(node):
-        told = str(node.target) in TABLE  # by the relation of each of its outputs
+        told = operation(node) in TABLE  # by the relation of each of its outputs
         return [] if told else [Route(n) for n in node.all_input_nodes]
     found = relation(node, facts)
     if isinstance(found, Select):

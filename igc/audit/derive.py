@@ -19,8 +19,9 @@ from igc.program import Program
 from igc.program.decisions import decided, decides, snapped
 from igc.program.dtypes import cast_to, retyped
 from igc.program.execute import execute
-from igc.program.nodes import args_of, mapped
+from igc.program.nodes import mapped
 from igc.program.recipe import Computed, Known, Recipe, Slope, Stored
+from igc.program.schema import argument, op_name
 
 
 class Deriver(Evaluator):
@@ -36,8 +37,8 @@ class Deriver(Evaluator):
         self.program, self.inputs = differentiable(decided(program)), inputs
         self.source = program.constants
         self.nodes = {n.name: n for n in self.program.graph.nodes}
-        calls = (n for n in program.graph.nodes if "batch_norm" in str(n.target))
-        self.eps = {a for n in calls for a in args_of(n) if isinstance(a, float)}
+        norms = (n for n in program.graph.nodes if "batch_norm" in op_name(n))
+        self.eps = {argument(n, "eps") for n in norms}
         self.held = {n: torch.zeros(t.shape, dtype=torch.bool) for n, t in self.source.items()}
         self.leaves: dict[str, Tensor] = {}
         self.stored: dict[fx.Node, Tensor] = {}

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, fx
 
 from igc.audit.surrogates import pick, surrogate
-from igc.audit.unread import kind_of
 from igc.program import Program
 from igc.program.decisions import snapped
 from igc.program.dtypes import retyped
 from igc.program.execute import execute
 from igc.program.nodes import args_of, mapped
+from igc.program.schema import argument, op_name
 
 Parts = tuple[Tensor, ...]  # an op may have several values
 FAILS = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError)
@@ -175,7 +175,7 @@ class Reach:
         """The node's surrogate over its operands; their sum where it has none, or does not fit."""
         like = _parts(self.like[node])
         function, args = self._picking(node) or (
-            surrogate(kind_of(node), node.target, getattr(self.like[node], "shape", None)),
+            surrogate(op_name(node), node.target, getattr(self.like[node], "shape", None)),
             args_of(node),
         )
         if function is not None:
@@ -193,14 +193,14 @@ class Reach:
 
     def _picking(self, node: fx.Node) -> tuple[Any, Any] | None:
         """lerp(a, b, g), or a + g * (b - a), by a known g: the pick and its operands a and b."""
-        kind, args = kind_of(node), args_of(node)
-        if kind == "lerp" and isinstance(args[2], fx.Node) and args[2] in self.plain:
-            return partial(pick, self.plain[args[2]]), args[:2]
+        kind, args = op_name(node), args_of(node)
+        if kind == "lerp" and (weight := argument(node, "weight")) in self.plain:
+            return partial(pick, self.plain[weight]), args[:2]
         if kind != "add" or node.kwargs:
             return None
         for a, product in (args, args[::-1]):
             for d, gate in _factors(product):
-                if kind_of(d) == "sub" and not d.kwargs and gate in self.plain:
+                if op_name(d) == "sub" and not d.kwargs and gate in self.plain:
                     b, taken = args_of(d)
                     if taken is a:
                         return partial(pick, self.plain[gate]), (a, b)
@@ -208,7 +208,7 @@ class Reach:
 
 
 def _factors(node: Any) -> list[tuple[fx.Node, fx.Node]]:
-    if not isinstance(node, fx.Node) or kind_of(node) != "mul":
+    if not isinstance(node, fx.Node) or op_name(node) != "mul":
         return []
     a, b = args_of(node)
     return [(a, b), (b, a)] if isinstance(a, fx.Node) and isinstance(b, fx.Node) else []

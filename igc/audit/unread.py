@@ -29,6 +29,7 @@ from igc.program.digest import storage_key
 from igc.program.execute import execute
 from igc.program.nodes import copy_node
 from igc.program.rebuild import Env, rebuild
+from igc.program.schema import op_name
 
 TOLERANCE = 1e-10  # of an output's largest value: b + 1 * (a - b) rounds
 NUDGE = 1e-3
@@ -160,7 +161,7 @@ def _is_factor(program: Program, name: str) -> bool:
         elif node.op == "call_function" and not made.isdisjoint(node.all_input_nodes):
             if all(n in made or str(n.target).startswith(TAKEN) for n in node.all_input_nodes):
                 made.add(node)
-            elif kind_of(node) not in ELEMENTWISE:
+            elif op_name(node) not in ELEMENTWISE:
                 return False
     return True
 
@@ -187,12 +188,12 @@ def tilted(program: Program) -> Program:
     for node in program.graph.nodes:
         if node.op == "placeholder" or not varies.isdisjoint(node.all_input_nodes):
             varies.add(node)
-    return _replaced(program, lambda n: _tilt if n in varies and kind_of(n) in FLAT else None)
+    return _replaced(program, lambda n: _tilt if n in varies and op_name(n) in FLAT else None)
 
 
 def differentiable(program: Program) -> Program:
     """The program with batch norms that can be differentiated by their statistics too."""
-    return _replaced(program, lambda n: _batch_norm if kind_of(n) == "batch_norm" else None)
+    return _replaced(program, lambda n: _batch_norm if op_name(n) == "batch_norm" else None)
 
 
 def _replaced(
@@ -215,20 +216,16 @@ def _tilt(function: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any)
     return function(x, *args, **kwargs) + TILT * (x - x[:1])
 
 
-def _batch_norm(_: Any, x: Tensor, *args: Any) -> Tensor:
+def _batch_norm(
+    _: Any, x: Tensor, weight: Any, bias: Any, mean: Any, var: Any, training: bool,
+    momentum: float, eps: float, *rest: Any,
+) -> Tensor:  # fmt: skip
     shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
-    weight, bias, mean, var = (0 if a is None else a.reshape(shape) for a in args[:4])
-    factor = torch.rsqrt(var + args[6]) * (1 if args[0] is None else weight)
-    return (x - mean) * factor + bias
-
-
-def kind_of(node: fx.Node) -> str:
-    """The name of a call without its overload: "relu", "getitem"; empty for other nodes."""
-    if node.op != "call_function":
-        return ""
-    text = str(node.target)
-    plain = text.split(".")[1] if text.startswith("aten.") else getattr(node.target, "__name__", "")
-    return plain if plain.startswith("_") else plain.rstrip("_")
+    parts: list[Any] = [0 if a is None else a.reshape(shape) for a in (weight, bias, mean, var)]
+    scale, shift, centre, spread = parts
+    factor = torch.rsqrt(spread + eps) * (1 if weight is None else scale)
+    result: Tensor = (x - centre) * factor + shift
+    return result
 
 
 def _rows(mask: Tensor) -> list[Tensor]:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from igc.program.schema import base_name
+
 #: Errors of a function, in units of epsilon: of 1, or of its operand where it is a product with it.
 ABSOLUTE = {"sigmoid": 2.0, "tanh": 3.0, "elu": 1.0, "celu": 1.0, "selu": 1.0, "hardsigmoid": 1.0}
 TIMES_OPERAND = {"silu": 2.0, "gelu": 3.0, "mish": 3.0, "hardswish": 1.0}
@@ -35,7 +37,7 @@ class Approximated(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """The result of `func`, moved where it is one of these functions."""
-        name = str(func).split(".")[1].rstrip("_")
+        name = base_name(func)
         operand = args[0].clone() if name in TIMES_OPERAND else None
         result = func(*args, **(kwargs or {}))
         units = ABSOLUTE.get(name, TIMES_OPERAND.get(name))

@@ -9,10 +9,11 @@ Counted (1 multiply-add = 1 MAC; FLOPs = 2 x MACs, always both, always labelled)
 * recurrent layers: every weight matrix once per time step.
 
 Counted as zero, as the literature does: biases, elementwise ops, normalisation, pooling,
-interpolation, softmax, reductions, indexing and everything that only moves data. ``ZERO_OPS``
-lists them by reason; ops that PyTorch itself tags *pointwise*, or whose result is a view of an
-argument, belong to them too. Of any other op (an FFT, a linear solver, a custom op) igc does not
-know the cost: ``op_macs`` returns None, and whoever counts lists the op.
+interpolation, softmax, reductions, indexing and everything that only moves data. An op with a rule
+(`igc.ops.TABLE`) that is not counted is one of these, and so is an op that PyTorch itself tags
+*pointwise*, or whose result is a view of an argument; ``ZERO_OPS`` lists the rest by reason. Of any
+other op (an FFT, a linear solver, a custom op) igc does not know the cost: ``op_macs`` returns
+None, and whoever counts lists the op.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from typing import Any
 
 import torch
 
+from igc.ops import TABLE
+from igc.program.schema import base_name, parameters
+
 Shape = tuple[int, ...]
-Rule = Callable[[Sequence[Any], Any], int]
+Rule = Callable[[Mapping[str, Any], Any], int]  # arguments by name, result
 
 
 def shape_of(value: Any) -> Shape:
@@ -40,62 +44,66 @@ def shape_of(value: Any) -> Shape:
     return values
 
 
-def _conv(args: Sequence[Any], out: Any) -> int:
+def _first(args: Mapping[str, Any], number: int = 0) -> Shape:
+    """The shape of the first argument, or the second: ``self``, ``input``, ``mat1``."""
+    return shape_of(list(args.values())[number])
+
+
+def _conv(args: Mapping[str, Any], out: Any) -> int:
     """Weight (Cout, Cin / groups, *kernel): every element meets every output position."""
-    weight, result = shape_of(args[1]), shape_of(out)
+    weight, result = shape_of(args["weight"]), shape_of(out)
     spatial = len(weight) - 2
     return prod(weight) * prod(result[: -spatial - 1]) * prod(result[-spatial:])
 
 
-def _conv_transpose(args: Sequence[Any], out: Any) -> int:
+def _conv_transpose(args: Mapping[str, Any], out: Any) -> int:
     """Weight (Cin, Cout / groups, *kernel): every element meets every input position."""
-    source, weight = shape_of(args[0]), shape_of(args[1])
+    source, weight = shape_of(args["input"]), shape_of(args["weight"])
     spatial = len(weight) - 2
     return prod(weight) * prod(source[: -spatial - 1]) * prod(source[-spatial:])
 
 
-def _convolution(args: Sequence[Any], out: Any) -> int:
-    """``convolution(input, weight, bias, stride, padding, dilation, transposed, ...)``."""
-    return _conv_transpose(args, out) if args[6] else _conv(args, out)
+def _convolution(args: Mapping[str, Any], out: Any) -> int:
+    return _conv_transpose(args, out) if args["transposed"] else _conv(args, out)
 
 
-def _linear(args: Sequence[Any], out: Any) -> int:
+def _linear(args: Mapping[str, Any], out: Any) -> int:
     """``linear(input, weight, bias)`` with weight (out, in)."""
-    return prod(shape_of(out)) * shape_of(args[1])[-1]
+    return prod(shape_of(out)) * shape_of(args["weight"])[-1]
 
 
-def _product(args: Sequence[Any], out: Any) -> int:
+def _product(args: Mapping[str, Any], out: Any) -> int:
     """``matmul(a, b)`` and its special cases: the inner axis is the last one of a."""
-    return prod(shape_of(out)) * shape_of(args[0])[-1]
+    return prod(shape_of(out)) * _first(args)[-1]
 
 
-def _added_product(args: Sequence[Any], out: Any) -> int:
+def _added_product(args: Mapping[str, Any], out: Any) -> int:
     """``addmm(bias, a, b)`` and its like."""
-    return _product(args[1:], out)
+    return prod(shape_of(out)) * _first(args, 1)[-1]
 
 
-def _summed_product(args: Sequence[Any], out: Any) -> int:
+def _summed_product(args: Mapping[str, Any], out: Any) -> int:
     """``addbmm(bias, a, b)``: a batch of products, summed."""
-    return shape_of(args[1])[0] * _product(args[1:], out)
+    return _first(args, 1)[0] * _added_product(args, out)
 
 
-def _attention(args: Sequence[Any], out: Any) -> int:
+def _attention(args: Mapping[str, Any], out: Any) -> int:
     """``scaled_dot_product_attention(q, k, v)``: (.., L, E) with (.., S, E), then with (.., S, V).
 
     The heads are those of the queries (with grouped queries, keys and values have fewer).
     """
-    query, key, value = (shape_of(arg) for arg in args[:3])
+    query, key, value = (shape_of(args[name]) for name in ("query", "key", "value"))
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def _einsum(args: Sequence[Any], out: Any) -> int:
+def _einsum(args: Mapping[str, Any], out: Any) -> int:
     """``einsum(equation, tensors)``, contracted two at a time from left to right.
 
     A pair costs the product of its distinct axes. A single tensor, or a pair with no axis to sum,
     has no products to add up; the latter still counts, as ``bmm`` with an inner axis of 1 does.
     """
-    shapes = [shape_of(tensor) for tensor in args[1]]
-    inputs, _, output = str(args[0]).replace(" ", "").partition("->")
+    shapes = [shape_of(tensor) for tensor in args["tensors"]]
+    inputs, arrow, output = str(args["equation"]).replace(" ", "").partition("->")
     terms = inputs.split(",")
     size: dict[str, int] = {}
     names: list[list[str]] = []
@@ -106,7 +114,7 @@ def _einsum(args: Sequence[Any], out: Any) -> int:
         names.append(axes)
         for axis, length in zip(axes, shape, strict=True):
             size[axis] = max(length, size.get(axis, 1))
-    if "->" in str(args[0]):
+    if arrow:
         kept = set(output.replace("...", ""))
     else:
         kept = {axis for axis in size if sum(term.count(axis) for term in terms) == 1}
@@ -119,16 +127,16 @@ def _einsum(args: Sequence[Any], out: Any) -> int:
     return total
 
 
-def _recurrent(args: Sequence[Any], out: Any) -> int:
+def _recurrent(args: Mapping[str, Any], out: Any) -> int:
     """``lstm``, ``gru``, ``rnn_*(input, state, weights, ...)``: every matrix at every time step."""
-    rows = prod(shape_of(args[0])[:-1])
-    return rows * sum(prod(shape_of(w)) for w in args[2] if len(shape_of(w)) == 2)
+    rows = prod(shape_of(args["input"])[:-1])
+    return rows * sum(prod(shape_of(w)) for w in args["params"] if len(shape_of(w)) == 2)
 
 
-def _recurrent_cell(args: Sequence[Any], out: Any) -> int:
+def _recurrent_cell(args: Mapping[str, Any], out: Any) -> int:
     """``lstm_cell``, ``gru_cell``, ``rnn_*_cell(input, state, w_ih, w_hh, ...)``: one time step."""
-    rows = prod(shape_of(args[0])[:-1])
-    return rows * (prod(shape_of(args[2])) + prod(shape_of(args[3])))
+    rows = prod(shape_of(args["input"])[:-1])
+    return rows * (prod(shape_of(args["w_ih"])) + prod(shape_of(args["w_hh"])))
 
 
 _RULES: tuple[tuple[Rule, str], ...] = (
@@ -152,51 +160,37 @@ _RULES: tuple[tuple[Rule, str], ...] = (
 #: Base name of an ATen op -> the rule that counts its MACs.
 COUNTED_OPS: Mapping[str, Rule] = {name: rule for rule, names in _RULES for name in names.split()}
 
-#: Reason -> base names of ops that count zero. In-place (``relu_``) and ``_copy`` forms included.
+#: Reason -> base names of ops without a rule that count zero. In-place (``relu_``) and ``_copy``
+#: forms included.
 ZERO_OPS: Mapping[str, frozenset[str]] = {
     reason: frozenset(names.split())
     for reason, names in {
-        "elementwise": "absolute arccos arccosh arcsin arcsinh arctan arctan2 arctanh divide fix "
-        "floor_divide glu greater greater_equal hardswish isclose isreal less less_equal "
-        "log_sigmoid log_sigmoid_forward multiply negative not_equal _prelu_kernel prelu "
-        "rrelu_with_noise subtract type_as addr outer ger isin bucketize one_hot",
+        "elementwise": "absolute arccos arccosh arcsin arcsinh arctan arctan2 arctanh divide "
+        "true_divide fix glu greater greater_equal isclose isreal less less_equal "
+        "log_sigmoid_forward multiply negative not_equal _prelu_kernel rrelu_with_noise subtract "
+        "type_as addr outer ger isin bucketize one_hot cross linalg_cross",
         "dropout": "dropout native_dropout alpha_dropout feature_dropout feature_alpha_dropout",
-        "normalisation": "batch_norm native_batch_norm _native_batch_norm_legit "
+        "normalisation": "native_batch_norm _native_batch_norm_legit "
         "_native_batch_norm_legit_no_training _native_batch_norm_legit_functional "
-        "_batch_norm_with_update _batch_norm_no_update cudnn_batch_norm layer_norm "
-        "native_layer_norm group_norm native_group_norm instance_norm rms_norm _fused_rms_norm "
-        "norm renorm linalg_vector_norm _weight_norm _weight_norm_interface",
-        "pooling": "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d "
-        "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices "
-        "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d "
-        "_adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
-        "fractional_max_pool2d fractional_max_pool3d max_unpool2d max_unpool3d",
-        "interpolation": "__interpolate upsample_nearest1d upsample_nearest2d upsample_nearest3d "
-        "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d "
-        "upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d "
-        "_upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler grid_sampler_2d "
-        "grid_sampler_3d affine_grid_generator",
-        "softmax": "softmax _softmax _safe_softmax _masked_softmax log_softmax _log_softmax",
-        "reduction": "all any sum mean median nanmean nansum prod amax amin aminmax argmax argmin "
-        "var var_mean std std_mean logsumexp cumsum cumprod cummax cummin logcumsumexp "
-        "count_nonzero trace diff is_nonzero allclose cosine_similarity",
-        "indexing and sorting": "index index_select _unsafe_index index_put _unsafe_index_put "
-        "_index_put_impl index_add index_copy index_fill index_reduce gather scatter scatter_add "
-        "scatter_reduce slice_scatter select_scatter diagonal_scatter as_strided_scatter take "
-        "take_along_dim masked_select masked_scatter nonzero nonzero_static embedding "
-        "embedding_bag _embedding_bag sort argsort msort topk kthvalue mode unique_consecutive "
-        "_unique2 searchsorted",
-        "moving data": "cat concat concatenate stack hstack vstack dstack column_stack pad "
-        "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
-        "replication_pad2d replication_pad3d _pad_circular pixel_shuffle pixel_unshuffle "
-        "channel_shuffle native_channel_shuffle im2col col2im roll flip fliplr flipud rot90 "
-        "repeat repeat_interleave tile tril triu diag diag_embed meshgrid broadcast_tensors "
-        "atleast_1d atleast_2d atleast_3d block_diag squeeze unsqueeze transpose "
-        "_reshape_copy _unsafe_view unsafe_chunk unsafe_split unsafe_split_with_sizes "
-        "copy lift lift_fresh _to_copy to_dense _fused_sdp_choice "
-        "set resize view expand permute",
-        "creation": "empty empty_like empty_strided empty_permuted full full_like ones ones_like "
-        "zeros zeros_like zero fill new_empty new_empty_strided new_full new_ones new_zeros arange "
+        "_batch_norm_with_update _batch_norm_no_update cudnn_batch_norm native_layer_norm "
+        "native_group_norm _fused_rms_norm norm renorm _weight_norm _weight_norm_interface",
+        "pooling": "_adaptive_avg_pool3d fractional_max_pool2d fractional_max_pool3d",
+        "interpolation": "__interpolate",
+        "softmax": "_safe_softmax _masked_softmax",
+        "reduction": "nanmean nansum aminmax std_mean var_mean logcumsumexp count_nonzero trace "
+        "diff is_nonzero allclose cosine_similarity quantile sum_to_size",
+        "indexing and sorting": "_unsafe_index index_put _unsafe_index_put _index_put_impl "
+        "index_add index_fill index_reduce scatter scatter_add scatter_reduce slice_scatter "
+        "select_scatter diagonal_scatter as_strided_scatter take take_along_dim masked_select "
+        "masked_scatter nonzero nonzero_static embedding_bag _embedding_bag msort "
+        "unique_consecutive _unique2 searchsorted",
+        "moving data": "concat concatenate stack hstack vstack dstack column_stack _pad_circular "
+        "native_channel_shuffle rot90 fliplr flipud tile tril triu diag diag_embed meshgrid "
+        "broadcast_tensors atleast_1d atleast_2d atleast_3d block_diag t transpose unbind split "
+        "split_with_sizes _reshape_copy _unsafe_view unsafe_chunk unsafe_split "
+        "unsafe_split_with_sizes copy lift lift_fresh to_dense _fused_sdp_choice set resize view",
+        "creation": "empty empty_like empty_strided empty_permuted full_like ones_like "
+        "zeros_like zero fill new_empty new_empty_strided new_full new_ones new_zeros arange "
         "linspace logspace eye range scalar_tensor tensor rand rand_like randn randn_like randint "
         "randint_like randperm bernoulli normal uniform exponential tril_indices triu_indices",
         "sizes and checks": "size sym_size sym_numel sym_stride sym_storage_offset numel item "
@@ -206,24 +200,27 @@ ZERO_OPS: Mapping[str, frozenset[str]] = {
     }.items()
 }
 
-_ZERO: frozenset[str] = frozenset().union(*ZERO_OPS.values())
+#: Why the cost of an op that a network may call is not known.
+UNKNOWN: Mapping[str, frozenset[str]] = {
+    reason: frozenset(names.split())
+    for reason, names in {
+        "capture writes it as products and sums, which are counted": "bilinear cdist linalg_norm "
+        "linalg_vecdot pairwise_distance tensordot",
+        "the multiplications of a transform depend on the algorithm": "_fft_c2r _fft_r2c fft_fft2 "
+        "fft_ifft2 fft_irfft fft_irfft2 fft_rfft fft_rfft2",
+    }.items()
+}
 
-
-def base_name(target: torch._ops.OpOverload) -> str:
-    """An op's name without namespace, overload and in-place underscore: ``conv2d``, ``relu``."""
-    name = target._schema.name.split("::")[-1]
-    if name.startswith("__"):
-        return name
-    return name.removesuffix("_") or name
+_FREE = frozenset().union({name.split(".")[1] for name in TABLE}, *ZERO_OPS.values())
 
 
 def is_free(target: torch._ops.OpOverload) -> bool:
-    """True if igc knows that the op counts zero MACs (``ZERO_OPS`` names the reasons)."""
+    """True if igc knows that the op counts zero MACs."""
     name = base_name(target)
     if name in COUNTED_OPS:
         return False
     if (
-        not _ZERO.isdisjoint((name, name.removesuffix("_copy")))
+        not _FREE.isdisjoint((name, name.removesuffix("_copy")))
         or torch.Tag.pointwise in target.tags
     ):
         return True
@@ -249,5 +246,5 @@ def op_macs(target: Any, args: Sequence[Any], out: Any) -> int | None:
         return None
     rule = COUNTED_OPS.get(base_name(target))
     if rule is not None:
-        return rule(args, out)
+        return rule(dict(zip(parameters(target), args, strict=False)), out)
     return 0 if is_free(target) else None

@@ -14,15 +14,18 @@ import torch
 from torch import Tensor, fx
 
 from igc.ops import Facts, relation
+from igc.ops.facts import operand
 from igc.ops.relations import Mixing
 from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Origin, Program
-from igc.program.nodes import args_of, mapped
+from igc.program.nodes import mapped
 from igc.program.rebuild import Env
 from igc.program.recipe import Recipe, Scale, Shift, over, required
+from igc.program.schema import argument, bind, changed
 
 aten = torch.ops.aten
+PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,12 @@ class FoldBatchNorm:
 
 
 def _producer(node: fx.Node, facts: Facts, record: Record) -> fx.Node | None:
-    x = cast("fx.Node", args_of(node)[0])
-    if bool(args_of(node)[5]):
+    x = operand(node, "input")
+    if bool(argument(node, "training")):
         record.declined(node, "batch norm uses the batch's own statistics")
         return None
     rel = relation(x, facts) if x.op == "call_function" else None
-    if not isinstance(rel, Mixing) or rel.out_axis != 1 or str(x.target) == "aten.bmm.default":
+    if not isinstance(rel, Mixing) or rel.out_axis != 1 or _bias_name(x) is None:
         record.declined(node, "batch norm is not right after a convolution or linear")
         return None
     if len(x.users) > 1:
@@ -61,6 +64,13 @@ def _producer(node: fx.Node, facts: Facts, record: Record) -> fx.Node | None:
         record.declined(node, "the weight before the batch norm is computed from the input")
         return None
     return x
+
+
+def _bias_name(node: fx.Node) -> str | None:
+    """The argument of a layer that holds its bias; None for a product without one."""
+    if node.target is aten.addmm.default:
+        return "self"
+    return "bias" if "bias" in bind(node) else None
 
 
 class _Folder:
@@ -89,9 +99,10 @@ class _Folder:
         new = weight * _along(scale, weight, rel)
         bias = self.double(rel.bias)
         new_bias = shift if bias is None else bias * scale + shift
-        parts = tuple(str(a.target) for a in norm.args[1:5] if isinstance(a, fx.Node))
-        gamma, beta, mean, var = (self.recipe(a) for a in norm.args[1:5])
-        eps = float(cast("float", norm.args[7]))
+        tensors = [argument(norm, name) for name in PARAMETERS]
+        parts = tuple(str(a.target) for a in tensors if isinstance(a, fx.Node))
+        gamma, beta, mean, var = (self.recipe(a) for a in tensors)
+        eps = float(argument(norm, "eps"))
         groups = rel.groups if rel.transposed else 1
         kernel = over(Scale, self.recipe(rel.weight.node), rel.w_out, groups, gamma, var, eps)
         shifted = over(Shift, self.recipe(rel.bias), gamma, beta, mean, var, eps)
@@ -101,22 +112,20 @@ class _Folder:
         w = self.add(weight_name, new, own, self.origin(weight_name, parts, kernel))
         made_of = (weight_name, *parts)
         b = self.add(bias_name.lstrip("."), new_bias, own, self.origin(bias_name, made_of, shifted))
-        args = list(node.args)
-        args[args.index(rel.weight.node)] = self.build.attr(w, node.meta)
-        if node.target is aten.addmm.default:
-            args[0] = self.build.attr(b, node.meta)
-        elif len(args) > 2:
-            args[2] = self.build.attr(b, node.meta)
-        else:
-            args.append(self.build.attr(b, node.meta))
+        weight_at = next(k for k, v in bind(node).items() if v is rel.weight.node)
+        bias_at = _bias_name(node)
+        assert bias_at is not None
+        args, kwargs = changed(node, {
+            weight_at: self.build.attr(w, node.meta), bias_at: self.build.attr(b, node.meta),
+        })  # fmt: skip
 
-        def look(operand: fx.Node) -> Any:
-            return env.get(operand, operand)
+        def look(read: fx.Node) -> Any:
+            return env.get(read, read)
 
+        args, kwargs = mapped((args, kwargs), look)
         result = self.build.graph.create_node(
-            "call_function", node.target, mapped(tuple(args), look),
-            mapped(node.kwargs, look), name=node.name,
-        )  # fmt: skip
+            "call_function", node.target, tuple(args), kwargs, name=node.name
+        )
         # The node now computes what the batch norm computed.
         result.meta = {
             **node.meta,
@@ -141,9 +150,9 @@ class _Folder:
         return self.pool.values[str(node.target)].double() if isinstance(node, fx.Node) else None
 
     def affine(self, norm: fx.Node) -> tuple[Tensor, Tensor]:
-        weight, bias, mean, var = (self.double(a) for a in norm.args[1:5])
+        weight, bias, mean, var = (self.double(argument(norm, name)) for name in PARAMETERS)
         assert mean is not None and var is not None
-        scale = (var + float(cast("float", norm.args[7]))).rsqrt()
+        scale = (var + float(argument(norm, "eps"))).rsqrt()
         if weight is not None:
             scale = scale * weight
         shift = -mean * scale

@@ -18,6 +18,7 @@ from igc.program.dtypes import cast_to, retyped
 from igc.program.nodes import layer_of, mapped
 from igc.program.rebuild import Env
 from igc.program.recipe import Computed
+from igc.program.schema import op_name
 from igc.program.shapes import Value, shapes
 
 LARGEST_GROWTH = 1 << 20  # elements that folding may add: an expanded constant is not folded
@@ -96,7 +97,7 @@ def _evaluate(
         return None
     own = facts[node].dtype
     assert own is not None
-    if str(node.target).split(".")[1] in GATHERS:
+    if op_name(node) in GATHERS:
         held = sum(_bytes(n, pool) for n in operands)
         if value.numel() * own.itemsize > max(SMALL, LARGEST_COPY * held):
             return None

@@ -11,7 +11,7 @@ from torch import fx
 
 
 @functools.cache
-def _parameters(target: torch._ops.OpOverload) -> dict[str, tuple[int, Any]]:
+def parameters(target: torch._ops.OpOverload) -> dict[str, tuple[int, Any]]:
     """The position and the default of every argument, by name; a required one's is None."""
     arguments = target._schema.arguments
     return {a.name: (i, a.default_value) for i, a in enumerate(arguments)}
@@ -24,7 +24,7 @@ def argument(node: fx.Node, name: str) -> Any:
     """
     target = node.target
     assert isinstance(target, torch._ops.OpOverload), target
-    position, default = _parameters(target)[name]
+    position, default = parameters(target)[name]
     return node.args[position] if position < len(node.args) else node.kwargs.get(name, default)
 
 
@@ -35,7 +35,7 @@ def bind(node: fx.Node) -> dict[str, Any]:
     args, kwargs = node.args, node.kwargs
     return {
         name: args[i] if i < len(args) else kwargs.get(name, default)
-        for name, (i, default) in _parameters(target).items()
+        for name, (i, default) in parameters(target).items()
     }
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from igc.analysis.image_sizes import HEAVY, image_sizes
 from igc.errors import BadInput
 from igc.program import InputSpec, Program
+from igc.program.schema import op_name
 from igc.verification.npz import read_npz
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any] | str | PathLike[str] | None
@@ -82,7 +83,7 @@ def _limits(program: Program) -> dict[str, int]:
         rows = [
             int(program.constants[str(user.args[0].target)].shape[0])
             for user in node.users
-            if "embedding" in str(user.target)
+            if "embedding" in op_name(user)
             and isinstance(user.args[0], torch.fx.Node)
             and user.args[0].op == "get_attr"
         ]

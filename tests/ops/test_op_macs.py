@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.counting import Cost, MacCounter, count
-from igc.ops.macs import COUNTED_OPS, ZERO_OPS, base_name, is_free, op_macs
+from igc.ops.macs import COUNTED_OPS, ZERO_OPS, is_free, op_macs
+from igc.program.schema import base_name
 
 aten = torch.ops.aten
 

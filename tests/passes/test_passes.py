@@ -163,6 +163,22 @@ def test_batch_norm_that_cannot_be_folded_says_why() -> None:
     assert "not right after a convolution" in remarks[0].reason
 
 
+def test_a_product_without_a_bias_keeps_its_batch_norm() -> None:
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.norm = nn.Parameter(torch.randn(4, 6)), nn.BatchNorm1d(6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(x @ self.weight)
+
+    net, x = Product().eval(), torch.randn(3, 4)
+    found = compilation(net, x)
+    assert [(r.kind, r.layer) for r in found.record.remarks] == [("declined", "norm")]
+    (out,) = execute(found.program, [x])
+    torch.testing.assert_close(out, net(x))
+
+
 def test_an_op_without_a_rule_is_opaque_named_and_correct() -> None:
     class Gated(nn.Module):
         def __init__(self) -> None:

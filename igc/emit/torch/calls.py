@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from igc.emit.torch.literals import Writer
-from igc.program.schema import bind, given, operation
+from igc.program.schema import bind, given, op_name, operation
 
 Render = Callable[[Writer, fx.Node], str]
 
@@ -65,8 +65,8 @@ def render(write: Writer, node: fx.Node) -> str:
     """The text of one `call_function` node."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return _size(write, node)
-    name, overload = operation(node).removeprefix("aten.").rsplit(".", 1)
-    special = SPECIAL.get(name) or SPECIAL.get(f"{name}.{overload}")
+    name = op_name(node)
+    special = SPECIAL.get(name) or SPECIAL.get(operation(node).removeprefix("aten."))
     if special is not None:
         text = special(write, node)
         if text is not None:
@@ -95,12 +95,11 @@ def _operand(text: str) -> str:
 
 
 def _infix(write: Writer, node: fx.Node) -> str | None:
-    name = operation(node).split(".")[1]
     args = bind(node)
     if args.get("alpha", 1) != 1 or args.get("rounding_mode") is not None:
         return None
     left, right = (_operand(write(a)) for a in list(args.values())[:2])
-    return f"{left} {INFIX[name]} {right}"
+    return f"{left} {INFIX[op_name(node)]} {right}"
 
 
 def _rsub(write: Writer, node: fx.Node) -> str | None:
@@ -132,7 +131,7 @@ def _factory(write: Writer, node: fx.Node) -> str:
     keywords.pop("layout", None)
     if write.like is not None and "device" not in keywords and not _has_tensor(node):
         keywords["device"] = torch.device("cpu")
-    return write.call(f"torch.{operation(node).split('.')[1]}", *positional, **keywords)
+    return write.call(f"torch.{op_name(node)}", *positional, **keywords)
 
 
 def _has_tensor(node: fx.Node) -> bool:
