@@ -12,10 +12,10 @@ from igc.analysis.gates import refuse_open_questions
 from igc.capture import Example, capture
 from igc.checkpoint import load_program
 from igc.emit import StaticNetwork, emit
+from igc.emit.compilation import Compilation
 from igc.errors import BadInput
 from igc.passes import PIPELINE, Pass, Record, run_passes, with_split_groups
 from igc.program import Program
-from igc.program.compilation import Compilation
 from igc.program.devices import device_of
 from igc.program.digest import source_of
 from igc.program.health import check_gates

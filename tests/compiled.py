@@ -8,7 +8,7 @@ from torch import nn
 
 from igc.capture import Example
 from igc.compiler import compilation
-from igc.program.compilation import Compilation
+from igc.emit.compilation import Compilation
 
 
 def compiled(net: nn.Module, inputs: Example, **options: Any) -> Compilation:

@@ -8,9 +8,9 @@ from os import PathLike, fspath
 from torch import Tensor, nn
 
 from igc.checkpoint import load_program
+from igc.emit.compilation import Compilation
 from igc.errors import BadInput
 from igc.program import Program
-from igc.program.compilation import Compilation
 from igc.verification.inputs import Inputs, as_tensors, draws
 from igc.verification.onnx_side import OnnxSide
 from igc.verification.side import Side

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import igc
 from igc.capture import capture
 from igc.compiler import compilation
-from igc.program.compilation import Compilation
+from igc.emit.compilation import Compilation
 
 MASK = torch.tensor([1.0, 0, 1, 1, 0, 1]).view(6, 1, 1)
 

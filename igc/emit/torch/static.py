@@ -5,8 +5,9 @@ from __future__ import annotations
 import linecache
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from itertools import count
 from types import MappingProxyType
 from typing import Any
@@ -115,15 +116,17 @@ class StaticNetwork(nn.Module):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the network to `path`; `igc.load` reads it back. Raises `BadInput`."""
-        from igc.checkpoint import save
-
-        save(self, path)
+        _from_above("igc.checkpoint", "save")(self, path)
 
     def export(self, folder: str | os.PathLike[str]) -> None:
         """Writes `net.py` (PyTorch code that does without igc) and `weights.safetensors`."""
-        from igc.delivery import export_source
+        _from_above("igc.delivery", "export_source")(self, folder)
 
-        export_source(self, folder)
+
+def _from_above(module: str, name: str) -> Callable[..., None]:
+    """A function that stands above this file and takes a network: methods are short for it."""
+    found: Callable[..., None] = getattr(import_module(module), name)
+    return found
 
 
 def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from igc.emit import StaticNetwork
-    from igc.passes import Record
-    from igc.program.program import Program
+from igc.emit.torch.static import StaticNetwork
+from igc.program import Program
+
+if TYPE_CHECKING:  # an audit loads no pass
+    from igc.passes.record import Record
 
 
 @dataclass(frozen=True)
