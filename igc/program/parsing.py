@@ -26,8 +26,8 @@ def parse(source: str, constants: Mapping[str, Tensor] | None = None) -> Program
     Constants are taken from `constants`, else made of the values in the text. Those of which
     neither knows are drawn, the same ones every time: vectors between a half and one and a half,
     so that they can be variances, other real tensors from a normal distribution, whole numbers 0
-    or 1, which are valid indices into any table. Raises `BadInput`, naming the line, for a text
-    that is no program.
+    or 1, which are valid indices into any table. A node with a name of Python's (`open`) gets a
+    number behind it. Raises `BadInput`, naming the line, for a text that is no program.
     """
     reader = _Reader(constants or {}, source)
     for at, words in enumerate(source.splitlines(), 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import zip_longest
 from textwrap import dedent
 
@@ -57,10 +58,13 @@ def _lines(source: str) -> list[str]:
 
 def _says(line: str, wanted: str) -> bool:
     """Whether a line is the one wanted, which may leave out its comment or a constant's values."""
-    if not line.startswith(wanted + " "):
-        return line == wanted
-    rest = line.removeprefix(wanted + " ")
-    return rest.startswith("#") or (wanted.startswith("@") and not rest.startswith("as "))
+    (said, _, comment), (want, _, remark) = line.partition(" # "), wanted.partition(" # ")
+    same = said == want or (want.startswith("@") and _without_values(said) == want)
+    return same and remark in ("", comment)
+
+
+def _without_values(line: str) -> str:
+    return re.sub(r"^(@.*?\]( as \w+)?)( [-+.\w]+)*$", r"\1", line)
 
 
 def assert_computes_the_same(one: Program, other: Program) -> None:
