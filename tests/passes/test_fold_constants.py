@@ -24,11 +24,11 @@ def test_a_gate_becomes_its_decision() -> None:
         """,
         """
         program(x: f32[batch=2, 3]) f32
-          a = mul.Tensor(x, @settled.hard~1)
-          y = add.Tensor(a, @settled.hard~2)
+          a = mul.Tensor(x, @hard~1)
+          y = add.Tensor(a, @hard~2)
           return y=y
-          @settled.hard~1 f32[3] 1 0 1      # from settled.hard: fold aten._to_copy.default
-          @settled.hard~2 f32[3] 0 1 0      # from settled.hard: fold aten.rsub.Scalar
+          @hard~1 f32[3] 1 0 1      # from hard: fold aten._to_copy.default
+          @hard~2 f32[3] 0 1 0      # from hard: fold aten.rsub.Scalar
         """,
     )
 
@@ -50,9 +50,9 @@ def test_a_straight_through_gate_is_exactly_open_or_closed() -> None:
         """,
         """
         program(x: f32[batch=2, 3]) f32
-          y = mul.Tensor(x, @settled.is_open~3)
+          y = mul.Tensor(x, @is_open~3)
           return y=y
-          @settled.is_open~3 f32[3] 1 0 1
+          @is_open~3 f32[3] 1 0 1
         """,
     )
 
