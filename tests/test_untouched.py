@@ -146,8 +146,8 @@ def test_a_program_stays_as_it_was_through_compile_and_every_pass() -> None:
     assert same(before, of_program(program))
     seen = [program]
 
-    def after(each: Any, result: Program) -> None:
-        assert same(before_of[-1], of_program(seen[-1])), each.name
+    def after(name: str, result: Program) -> None:
+        assert same(before_of[-1], of_program(seen[-1])), name
         seen.append(result)
         before_of.append(of_program(result))
 

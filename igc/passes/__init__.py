@@ -32,6 +32,10 @@ class Pass(Protocol):
         """The rewritten program."""
 
 
+After = Callable[[str, Program], None]
+
+#: What a program is called before any pass has seen it.
+CAPTURED = "captured"
 PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
     SpellOutStacks(),
@@ -55,14 +59,24 @@ def run_passes(
     program: Program,
     record: Record,
     pipeline: tuple[Pass, ...] = PIPELINE,
-    after: Callable[[Pass, Program], None] | None = None,
+    after: After | None = None,
     stop_after: str | None = None,
 ) -> Program:
-    """The program after all passes; each result is linted, recorded and shown to `after`."""
+    """The program after all passes, or after that of the name `stop_after`.
+
+    `after(name, program)` is shown the program as it is given, which is called "captured", and what
+    each pass makes of it, under the name of the pass; each result is then linted and recorded.
+    """
     program = with_layers(program)
+    if after is not None:
+        after(CAPTURED, program)
     for each in pipeline:
         started = time.perf_counter()
         result = each(program, record)
+        seconds = time.perf_counter() - started
+        if after is not None:
+            after(each.name, result)
+        started = time.perf_counter()
         changed = result is not program
         if changed:
             lint(result, each.name)
@@ -72,17 +86,16 @@ def run_passes(
                 each.name,
                 len(program.graph.nodes),
                 sum(c.numel() for c in program.constants.values()),
-                time.perf_counter() - started,
+                seconds + time.perf_counter() - started,
                 changed,
             )
         )
-        if after is not None:
-            after(each, program)
         if stop_after == each.name:
             break
     return program
 
 
 __all__ = [
-    "PIPELINE", "Pass", "Record", "Remark", "Row", "lint", "run_passes", "with_split_groups",
+    "CAPTURED", "PIPELINE", "After", "Pass", "Record", "Remark", "Row", "lint", "run_passes",
+    "with_split_groups",
 ]  # fmt: skip

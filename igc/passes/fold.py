@@ -54,7 +54,7 @@ class FoldConstants:
 
         def make(node: fx.Node, env: Env) -> fx.Node | None:
             nonlocal folded
-            value = _evaluate(node, env, pool, facts)
+            value = _evaluate(node, env, pool, facts, record)
             if value is None:
                 return None
             name, is_hard = _store(node, *value, env, pool, hard)
@@ -72,6 +72,7 @@ def _evaluate(
     env: dict[fx.Node, Any],
     pool: ConstantPool,
     facts: dict[fx.Node, Value],
+    record: Record,
 ) -> tuple[Tensor, torch.dtype | None] | None:
     """The node's value and, where that is kept in float64 for now, the type that it counts as."""
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
@@ -93,13 +94,17 @@ def _evaluate(
     except RuntimeError as error:
         first = first_line(error)
         raise Refused(f"layer '{layer_of(node)}': constant {node.target} fails: {first}") from error
-    if not isinstance(value, Tensor) or value.numel() > elements + LARGEST_GROWTH:
+    if not isinstance(value, Tensor):
+        return None
+    if value.numel() > elements + LARGEST_GROWTH:
+        record.declined(node, f"stays computed: {value.numel()} numbers made of {elements}")
         return None
     own = facts[node].dtype
     assert own is not None
     if op_name(node) in GATHERS:
         held = sum(_bytes(n, pool) for n in operands)
         if value.numel() * own.itemsize > max(SMALL, LARGEST_COPY * held):
+            record.declined(node, f"stays gathered: over {LARGEST_COPY} times its table")
             return None
     narrow = value.to(own).contiguous()
     exact = not own.is_floating_point or torch.equal(narrow.double(), value)

@@ -43,11 +43,11 @@ class ChooseLayout:
 
     def __call__(self, program: Program, record: Record) -> Program:
         """The program with joined concatenations; the same object where none could be joined."""
-        sites = [s for s in _sites(program) if len(s.gathers) > 1]
+        sites = [s for s in _sites(program, record) if len(s.gathers) > 1]
         return _join(program, sites) if sites else program
 
 
-def _gathers(program: Program) -> list[fx.Node]:
+def _gathers(program: Program, record: Record) -> list[fx.Node]:
     """Gathers from a concatenation that only they read."""
     found = []
     for node in program.graph.nodes:
@@ -55,15 +55,17 @@ def _gathers(program: Program) -> list[fx.Node]:
             x = cast("fx.Node", node.args[0])
             if x.target is aten.cat.default and len(x.users) == 1:
                 found.append(node)
+            elif x.target is aten.cat.default and any(u.target is not node.target for u in x.users):
+                record.declined(node, "its concatenation is also read without a gather")
     return found
 
 
-def _sites(program: Program) -> list[_Site]:
+def _sites(program: Program, record: Record) -> list[_Site]:
     depth: dict[fx.Node, int] = {}
     for node in program.graph.nodes:
         depth[node] = 1 + max((depth[n] for n in node.all_input_nodes), default=0)
     sites: list[_Site] = []
-    for gather in _gathers(program):
+    for gather in _gathers(program, record):
         joined = cast("fx.Node", gather.args[0])
         axis = cast("int", gather.args[1])
         sources = list(cast("list[fx.Node]", joined.args[0]))

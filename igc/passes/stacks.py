@@ -45,42 +45,63 @@ class SpellOutStacks:
             node: stacked
             for node in program.graph.nodes
             if node.target is aten.sum.dim_IntList
-            and (stacked := _stacked(node, program, facts)) is not None
+            and (stacked := _stacked(node, facts, record)) is not None
         }
         return _spell(program, found, facts) if found else program
 
 
-def _stacked(node: fx.Node, program: Program, facts: dict[fx.Node, Value]) -> _Stacked | None:
-    axes, keep = argument(node, "dim"), argument(node, "keepdim")
-    x = cast("fx.Node", node.args[0])
-    if not isinstance(axes, (list, tuple)) or len(axes) != 1 or keep or node.kwargs.get("dtype"):
-        return None
+def _stacked(node: fx.Node, facts: dict[fx.Node, Value], record: Record) -> _Stacked | None:
+    """The stack that is summed, None where there is none or it cannot be written out."""
+    x, axes = cast("fx.Node", node.args[0]), argument(node, "dim")
     rank = len(facts[x].dims)
-    axis = int(axes[0]) % rank
-    weight = None
-    if x.target is aten.mul.Tensor:
-        a, b = x.args
-        if isinstance(a, fx.Node) and a.op == "get_attr":
-            a, b = b, a
-        if not isinstance(a, fx.Node) or not isinstance(b, fx.Node) or b.op != "get_attr":
+    factors = list(x.args) if x.target is aten.mul.Tensor else [x, None]
+    for stack, weight in (factors, factors[::-1]):
+        axis, parts = _parts(stack, rank)
+        if not parts or not isinstance(axes, (list, tuple)):
+            continue
+        if axis not in [int(a) % rank for a in axes]:
+            continue
+        why = _unfit(node, cast("fx.Node", stack), weight, axis, facts)
+        if why:
+            record.declined(node, why)
             return None
-        shape = facts[b].dims
-        if facts[a].shape != facts[x].shape or facts[b].dtype != facts[x].dtype:
-            return None
-        if len(shape) != rank or shape[axis] == 1:
-            return None
-        x, weight = a, str(b.target)
-    if x.target is not aten.cat.default or int(argument(x, "dim")) % rank != axis:
-        return None
-    parts = []
-    for part in cast("list[fx.Node]", x.args[0]):
-        if (
-            part.target is not aten.unsqueeze.default
-            or int(cast("int", part.args[1])) % rank != axis
-        ):
-            return None
-        parts.append(cast("fx.Node", part.args[0]))
-    return _Stacked(parts, weight)
+        return _Stacked(parts, str(weight.target) if isinstance(weight, fx.Node) else None)
+    return None
+
+
+def _parts(x: Any, rank: int) -> tuple[int, list[fx.Node]]:
+    """The new axis of a stack and the features along it; no features where `x` is no stack."""
+    if not isinstance(x, fx.Node) or x.target is not aten.cat.default:
+        return 0, []
+    axis = int(argument(x, "dim")) % rank
+    parts = cast("list[fx.Node]", x.args[0])
+    stacked = all(
+        part.target is aten.unsqueeze.default and int(cast("int", part.args[1])) % rank == axis
+        for part in parts
+    )
+    return axis, [cast("fx.Node", part.args[0]) for part in parts] if stacked else []
+
+
+def _unfit(
+    node: fx.Node, stack: fx.Node, weight: Any, axis: int, facts: dict[fx.Node, Value]
+) -> str:
+    """Why the sum over a stack stays; empty where it need not."""
+    x, axes = cast("fx.Node", node.args[0]), cast("list[int]", argument(node, "dim"))
+    if len(axes) != 1 or argument(node, "keepdim") or node.kwargs.get("dtype"):
+        return "the sum over a stack keeps its axis, takes others too or changes the type"
+    if weight is None:
+        return ""
+    if isinstance(weight, fx.Node) and weight.op != "get_attr":
+        return "the weight of the stack is computed from the input"
+    if (
+        not isinstance(weight, fx.Node)
+        or facts[stack].shape != facts[x].shape
+        or facts[weight].dtype != facts[x].dtype
+        or len(facts[weight].dims) != len(facts[x].dims)
+        or facts[weight].dims[axis] == 1
+    ):
+        return "the weight of the stack holds no number for each feature"
+    return ""
 
 
 def _spell(

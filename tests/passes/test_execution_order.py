@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from in_text import becomes, stays
 from slowness import slow_but
 from torch import Tensor, fx, nn
 
@@ -30,6 +31,28 @@ class BreadthFirst(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         grown = [x.repeat(1, 8, 1, 1) * (i + 1) for i in range(8)]
         return torch.cat([g.amax((1, 2, 3), keepdim=True) for g in grown], 1)
+
+
+BRANCHES = """
+    program(x: f32[1, 4]) f32
+      a = mul.Tensor(x, @wide)
+      b = mul.Tensor(x, @wide)
+      c = sum(a)
+      d = sum(b)
+      y = add.Tensor(c, d)
+      return y=y
+      @wide f32[100, 1]
+"""
+LINES = BRANCHES.strip().splitlines()
+
+
+def test_a_branch_ends_before_the_next_one_starts() -> None:
+    ordered = [LINES[i] for i in (0, 1, 3, 2, 4, 5, 6, 7)]
+    becomes(OrderForMemory(), BRANCHES, "\n".join(ordered))
+
+
+def test_an_order_that_is_as_good_as_any_stays() -> None:
+    stays(OrderForMemory(), "\n".join(LINES[i] for i in (0, 1, 3, 2, 4, 5, 6, 7)))
 
 
 def lifetimes(program: Program) -> Lifetimes:

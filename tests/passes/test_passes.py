@@ -13,7 +13,7 @@ import igc
 from igc.capture import capture
 from igc.compiler import compilation
 from igc.errors import BadInput, LintError
-from igc.passes import PIPELINE, Record, run_passes
+from igc.passes import CAPTURED, PIPELINE, Record, run_passes
 from igc.passes.cleanup import MergeDuplicates
 from igc.program import Program
 from igc.program.decisions import snapped
@@ -34,14 +34,14 @@ def test_every_pass_keeps_the_function(name: str) -> None:
     want = execute(program, doubles)
     seen = []
 
-    def compare(each: object, after: Program) -> None:
-        seen.append(each)
+    def compare(name: str, after: Program) -> None:
+        seen.append(name)
         for a, b in zip(want, execute(after, doubles), strict=True):
             assert (a - b).abs().max() <= 1e-10 * a.abs().max().clamp_min(1e-30)
 
     record = Record()
     run_passes(program, record, after=compare)
-    assert seen == list(PIPELINE)
+    assert seen == [CAPTURED, *(p.name for p in PIPELINE)]
     assert [r.name for r in record.rows] == [p.name for p in PIPELINE]
 
 

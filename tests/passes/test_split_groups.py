@@ -8,13 +8,62 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_text import becomes, stays
 from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
 from igc.compiler import compilation
+from igc.passes.split_groups import SplitGroups
 from igc.testing.oracle import assert_equal, assert_minimal, kernel_elements
 from igc_cli.main import run
+
+GROUPED = """
+    program(x: f32[batch=2, 4, 6, 6]) f32
+      y = conv2d(x, @conv.weight, @conv.bias, [1, 1], [1, 1], [1, 1], 2)  # conv
+      masked = mul.Tensor(y, @mask)
+      z = conv2d(masked, @head.weight)
+      return z=z
+      @conv.weight f32[6, 2, 3, 3]
+      @conv.bias f32[6]
+      @mask f32[6, 1, 1] 1 1 1 0 1 0
+      @head.weight f32[2, 6, 1, 1]
+"""
+
+
+def test_groups_of_unequal_needs_become_convolutions_of_their_own() -> None:
+    becomes(
+        SplitGroups(),
+        GROUPED,
+        """
+        program(x: f32[batch=2, 4, 6, 6]) f32
+          slice_tensor = slice.Tensor(x, 1, 0, 2, 1)             # conv
+          y = conv2d(slice_tensor, @conv.weight~1, @conv.bias~1, [1, 1], [1, 1], [1, 1], 1)
+          slice_tensor_1 = slice.Tensor(x, 1, 2, 4, 1)           # conv
+          y_1 = conv2d(slice_tensor_1, @conv.weight~2, @conv.bias~2, [1, 1], [1, 1], [1, 1], 1)
+          cat_default = cat([y, y_1], 1)                         # conv
+          masked = mul.Tensor(cat_default, @mask)
+          z = conv2d(masked, @head.weight)
+          return z=z
+          @mask f32[6, 1, 1] 1 1 1 0 1 0
+          @head.weight f32[2, 6, 1, 1]
+          @conv.weight~1 f32[3, 2, 3, 3]                         # from conv.weight
+          @conv.bias~1 f32[3]                                    # from conv.bias
+          @conv.weight~2 f32[3, 2, 3, 3]                         # from conv.weight
+          @conv.bias~2 f32[3]                                    # from conv.bias
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [GROUPED.replace("1 1 1 0 1 0", "1 0 1 0 1 1"), GROUPED.replace("1 1 1 0 1 0", "1 1 1 0 0 0"),
+     GROUPED.replace("[1, 1], 2)", "[1, 1], 1)").replace("6, 2, 3, 3", "6, 4, 3, 3")],
+    ids=["equal needs", "a dead group", "one group"],
+)  # fmt: skip
+def test_groups_of_equal_needs_stay_together(source: str) -> None:
+    stays(SplitGroups(), source)
+
 
 KINDS: dict[str, Callable[[], nn.Module]] = {
     "grouped": lambda: nn.Conv2d(32, 48, 3, padding=1, groups=8),
