@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +13,9 @@ from . import render
 from .common import example_inputs, load_network, only_results_on_stdout, print_json, require_shapes
 from .options import Checkpoint, FullSize, Input, Json, Model, Tasks
 from .parse import suffixes
+
+if TYPE_CHECKING:
+    from igc.passes import After
 
 #: How the targets of a delivery are called here.
 OPTIONS = {
@@ -71,6 +76,27 @@ def command(
         ),
     ] = False,
     full_size: FullSize = False,
+    print_after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--print-after",
+            metavar="PASS",
+            show_default=False,
+            help="Print the network as text to standard error as this pass leaves it (captured: as "
+            "it comes; all: each time). May be given several times. IGC_DUMP=DIR writes one file "
+            "a pass.",
+        ),
+    ] = None,
+    stop_after: Annotated[
+        str | None,
+        typer.Option(
+            "--stop-after",
+            metavar="PASS",
+            show_default=False,
+            help="Run no pass behind this one. The network so far is verified and written like any "
+            "other, so the first pass with which that fails is the one at fault.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compile a gated network into a plain static one, verify it, and write it as ONNX.
@@ -98,6 +124,7 @@ def command(
         raise typer.BadParameter(wrong)
     targets.require_writable()
     require_shapes(checkpoint, model, inputs)
+    after = _tracer(print_after or [], stop_after, split_groups)
     with only_results_on_stdout():
         network = load_network(checkpoint, model)
         import igc
@@ -114,6 +141,8 @@ def command(
             split_groups=split_groups,
             full_size=full_size,
             checkpoint=checkpoint,
+            after=after,
+            stop_after=stop_after,
         )
     outcome = found.to_dict()
     outcome["written"] = {OPTIONS[name]: path for name, path in outcome["written"].items()}
@@ -125,3 +154,18 @@ def command(
         from igc.errors import CheckFailed
 
         raise CheckFailed(found.failure)
+
+
+def _tracer(print_after: list[str], stop_after: str | None, split_groups: bool) -> After | None:
+    """What shows the programs that were asked for; raises for a pass that there is not."""
+    folder = os.environ.get("IGC_DUMP", "")
+    if not print_after and stop_after is None and not folder:
+        return None
+    from igc.passes import PIPELINE, with_split_groups
+    from igc.passes.tracing import Tracer, pass_named, stages
+
+    pipeline = with_split_groups() if split_groups else PIPELINE
+    if stop_after is not None:
+        pass_named(stop_after, pipeline)
+    shown = stages(print_after, pipeline)
+    return Tracer(shown, sys.stderr.write, Path(folder) if folder else None)

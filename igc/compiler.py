@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 from torch.utils import _pytree as pytree
@@ -14,7 +14,8 @@ from igc.checkpoint import load_program
 from igc.emit import StaticNetwork, emit
 from igc.emit.compilation import Compilation
 from igc.errors import BadInput
-from igc.passes import PIPELINE, Pass, Record, run_passes, with_split_groups
+from igc.passes import CAPTURED, PIPELINE, After, Pass, Record, run_passes, with_split_groups
+from igc.passes.tracing import pass_named
 from igc.program import Program
 from igc.program.devices import device_of
 from igc.program.digest import source_of
@@ -22,7 +23,6 @@ from igc.program.health import check_gates
 from igc.program.rebuild import with_outputs
 
 Source = nn.Module | Program | str | os.PathLike[str]
-After = Callable[[Pass, Program], None]
 
 
 def compile(  # the public name is igc.compile
@@ -61,7 +61,8 @@ def compilation(
 ) -> Compilation:
     """As `compile`, with the programs before and after and the record of the passes.
 
-    `after` is shown every pass and what it made; `stop_after` names the last one to run.
+    `after(name, program)` is shown the program as it was captured, which is called "captured", and
+    what every pass made of it, under the pass's name; `stop_after` names the last pass to run.
     """
     whole = program_of(module_or_path, example_inputs)
     gated = whole if tasks is None else only(whole, tasks)
@@ -83,13 +84,13 @@ def compile_program(
     stop_after: str | None = None,
 ) -> tuple[Program, Record]:
     """The static program of a gated one, and the record of the passes."""
-    names = [each.name for each in pipeline]
-    if stop_after is not None and stop_after not in names:
-        raise BadInput(f"no pass is named {stop_after!r}; the passes are {', '.join(names)}")
+    last = None if stop_after is None else pass_named(stop_after, pipeline)
     record = Record()
+    if after is not None:
+        after(CAPTURED, gated)
     check_gates(gated)
     refuse_open_questions(gated)
-    return run_passes(gated, record, pipeline, after, stop_after), record
+    return run_passes(gated, record, pipeline, after, last), record
 
 
 def program_of(source: Source, example_inputs: Example | None = None) -> Program:

@@ -21,12 +21,13 @@ from igc.certificate.manifest import hashes
 from igc.certificate.write import certify
 from igc.checkpoint import load, save
 from igc.checkpoint.archive import regular_file
-from igc.compiler import After, compilation
+from igc.compiler import compilation
 from igc.emit import OnnxInfo, StaticNetwork, write_onnx, write_source
 from igc.emit.onnx.write import Verification
 from igc.emit.torch.source import CODE, WEIGHTS
 from igc.errors import BadInput, CheckFailed
 from igc.files import check_writable, together
+from igc.passes import After
 from igc.reports.build import report as cost_report
 from igc.reports.delivered import Delivery, Targets, require_source_folder
 from igc.reports.model import Report

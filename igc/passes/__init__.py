@@ -34,8 +34,7 @@ class Pass(Protocol):
 
 After = Callable[[str, Program], None]
 
-#: What a program is called before any pass has seen it.
-CAPTURED = "captured"
+CAPTURED = "captured"  # what a program is called before any pass has seen it
 PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
     SpellOutStacks(),
@@ -62,14 +61,11 @@ def run_passes(
     after: After | None = None,
     stop_after: str | None = None,
 ) -> Program:
-    """The program after all passes, or after that of the name `stop_after`.
+    """The program after all passes, or after the pass of the name `stop_after`.
 
-    `after(name, program)` is shown the program as it is given, which is called "captured", and what
-    each pass makes of it, under the name of the pass; each result is then linted and recorded.
+    Each result is shown to `after`, with the name of its pass, then linted and recorded.
     """
     program = with_layers(program)
-    if after is not None:
-        after(CAPTURED, program)
     for each in pipeline:
         started = time.perf_counter()
         result = each(program, record)

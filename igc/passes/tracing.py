@@ -45,7 +45,7 @@ def _named(word: str, known: list[str], *more: str) -> str:
 
 
 class Tracer:
-    """What `run_passes` calls after each pass: writes the programs of these names as text.
+    """An `after` of the compiler: writes the programs of these names as text.
 
     In `folder`, which is made where it is missing, every program becomes a file, with its number
     before its name: `00-captured.txt`, `01-fold-constants.txt`. They are there as soon as their
@@ -53,23 +53,22 @@ class Tracer:
     """
 
     def __init__(
-        self, shown: Iterable[str], write: Callable[[str], None], folder: Path | None = None
+        self, shown: Iterable[str], write: Callable[[str], object], folder: Path | None = None
     ) -> None:
         """`write` is given the text of each program in `shown`, under a line that says which."""
         if folder is not None:
             check_writable_folder(folder)
             folder.mkdir(exist_ok=True)
         self._shown, self._write, self._folder = frozenset(shown), write, folder
-        self._count = 0
-        self._last: Program | None = None
+        self._count, self._last = 0, ""
 
     def __call__(self, name: str, program: Program) -> None:
         """The next program, and the pass that made it."""
+        told = text(program)
         if name in self._shown:
             title = slug(name) if name == CAPTURED else f"after {slug(name)}"
-            same = ", which changed nothing" if program is self._last else ""
-            self._write(f"# {title}{same}\n{text(program)}")
+            same = ", which changed nothing" if told == self._last else ""
+            self._write(f"# {title}{same}\n{told}")
         if self._folder is not None:
-            file = self._folder / f"{self._count:02d}-{slug(name)}.txt"
-            write_atomic(file, text(program))
-        self._count, self._last = self._count + 1, program
+            write_atomic(self._folder / f"{self._count:02d}-{slug(name)}.txt", told)
+        self._count, self._last = self._count + 1, told

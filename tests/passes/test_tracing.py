@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from in_text import assert_computes_the_same
 
+from igc.compiler import compile_program
 from igc.errors import BadInput, LintError
-from igc.passes import PIPELINE, Record, run_passes, with_split_groups
+from igc.passes import PIPELINE, Record, with_split_groups
 from igc.passes.tracing import Tracer, pass_named, slug, stages
 from igc.program import Program
 from igc.program.parsing import parse
@@ -32,7 +33,7 @@ program(x: f32[batch=2, 4]) f32
 def traced(words: list[str], folder: Path | None = None, stop_after: str | None = None) -> str:
     shown: list[str] = []
     tracer = Tracer(stages(words, PIPELINE), shown.append, folder)
-    run_passes(parse(SOURCE), Record(), after=tracer, stop_after=stop_after)
+    compile_program(parse(SOURCE), after=tracer, stop_after=stop_after)
     return "".join(shown)
 
 
@@ -57,7 +58,7 @@ def test_all_shows_every_pass_and_says_which_changed_nothing() -> None:
 
 
 def test_every_program_is_dumped_under_its_number(tmp_path: Path) -> None:
-    assert traced([], tmp_path / "dump", stop_after="slice channels") == ""
+    assert traced([], tmp_path / "dump", stop_after="slice-channels") == ""
     names = ["00-captured", "01-fold-constants", "02-spell-out-stacks", "03-slice-channels"]
     assert sorted(p.name for p in (tmp_path / "dump").iterdir()) == [f"{n}.txt" for n in names]
     for name in names:
@@ -74,7 +75,7 @@ class Break:
 
 def test_a_program_that_a_pass_has_broken_is_dumped_before_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LintError, match="after 'break'"):
-        run_passes(parse(SOURCE), Record(), (Break(),), Tracer([], print, tmp_path))
+        compile_program(parse(SOURCE), (Break(),), Tracer([], print, tmp_path))
     assert "reshape(x, [7])" in (tmp_path / "01-break.txt").read_text()
 
 
