@@ -48,8 +48,8 @@ format: $(STAMP) ## sort imports and format every file
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format --quiet .
 
-docs/ops.md: $(STAMP) $(wildcard igc/ops/*.py) ## write the list of operations from the rule table
-	@$(BIN)/python -m igc.ops.listing > $@.new && mv $@.new $@
+docs/ops.md: $(STAMP) $(wildcard igc/ops/*.py igc/emit/onnx/lower/*.py igc/testing/op_*.py) ## write the list of operations from the rule table
+	@$(BIN)/python -m igc.testing.op_listing > $@.new && mv $@.new $@
 
 clean: ## remove .venv, caches and builds
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

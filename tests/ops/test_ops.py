@@ -16,7 +16,7 @@ from op_settings import settings_of, target_of
 from op_strategies import STRATEGIES
 
 from igc.ops import FAMILIES, TABLE, activation, compare, pointwise
-from igc.ops.listing import markdown
+from igc.testing.op_listing import markdown
 
 aten = torch.ops.aten
 EACH = max(2, settings().max_examples // 8)
