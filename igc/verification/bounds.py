@@ -25,6 +25,7 @@ own leg:      |candidate - own| <= 16 e + 32 eps_own s      (half and bfloat16: 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -208,10 +209,12 @@ def ulps_apart(derived: Tensor, value: Tensor, dtype: torch.dtype) -> float:
 
     That of the stored type or of `dtype`, the coarser: a bfloat16 network is stored in float32. It
     counts as at least the smallest normal number of a type with a wide range: what is below may be
-    flushed to zero.
+    flushed to zero. Whole numbers and truth values are equal, or infinitely far apart.
     """
     if not value.numel():
         return 0.0
+    if not value.dtype.is_floating_point:
+        return 0.0 if bool((derived == value).all()) else math.inf
     info = max(torch.finfo(value.dtype), torch.finfo(dtype), key=lambda f: f.eps)
     exponent = torch.frexp(derived.abs().clamp_min(info.tiny)).exponent
     unit = torch.ldexp(torch.full_like(derived, info.eps), exponent - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -233,6 +234,10 @@ def test_units_in_the_last_place() -> None:
     assert ulps_apart(derived, value, torch.float32) > 1e6
     half = torch.tensor([0.0, 6e-8], dtype=torch.float16)  # nothing flushes these
     assert ulps_apart(torch.zeros(2, dtype=torch.float64), half, torch.float16) == 1
+    mask = torch.tensor([True, False])
+    assert ulps_apart(mask, mask, torch.float32) == 0
+    assert ulps_apart(~mask, mask, torch.float32) == math.inf
+    assert ulps_apart(derived, torch.tensor([1, 2, 0]), torch.float32) == math.inf
 
 
 @pytest.mark.parametrize("zeros", [False, True])

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 import igc
 from igc.program.parsing import parse
@@ -35,6 +37,29 @@ def test_programs_are_printed_dumped_and_cut_short(
     last = (tmp_path / "dump" / files[-1]).read_text()
     assert last in done.err and parse(last).outputs
     assert igc.verify(checkpoint, model)  # the network so far is a network
+
+
+class Choice(nn.Module):
+    """A gate that is a truth value: it stays one until channels are sliced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
+        self.alpha = nn.Parameter(torch.tensor([1.0, -1.0, 2.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(self.alpha > 0, self.a(x), self.b(x))
+
+
+def test_a_network_that_was_cut_short_has_a_certificate(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    gated, model = tmp_path / "gated.pt", tmp_path / "m.onnx"
+    igc.save(Choice(), gated, torch.randn(2, 4))
+    done = cli("compile", gated, "--out", model, "--stop-after", "fold-constants")
+    assert done.code == 0, done.err
+    done = cli("audit", model, "--against", gated)
+    assert done.code == 0, done.err
 
 
 def test_a_pass_that_there_is_not_is_named_with_those_there_are(
