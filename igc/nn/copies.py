@@ -15,8 +15,13 @@ def copied(module: Module) -> Module:
 
     Some modules keep a tensor that they have computed, which torch does not copy:
     `torch.nn.utils.weight_norm` and `spectral_norm` keep the weight, and make it anew in each
-    forward. The copy gets its value.
+    forward. The copy gets its value. Hooks on the gradients of parameters are put on the copy's.
     """
     kept = (t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor))
     computed = {id(t): t.detach().clone() for t in kept if not t.is_leaf}
-    return copy.deepcopy(module, computed)
+    made = copy.deepcopy(module, computed)
+    for original, parameter in zip(module.parameters(), made.parameters(), strict=True):
+        for hook in (original._backward_hooks or {}).values():
+            if parameter.requires_grad:
+                parameter.register_hook(hook)
+    return made
