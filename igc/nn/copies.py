@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -23,5 +23,6 @@ def copied(module: Module) -> Module:
     for original, parameter in zip(module.parameters(), made.parameters(), strict=True):
         for hook in (original._backward_hooks or {}).values():
             if parameter.requires_grad:
-                parameter.register_hook(hook)
+                copy_of: Any = parameter
+                copy_of.register_hook(hook)
     return made

@@ -38,6 +38,10 @@ def _tracing(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         proxy = first_proxy(args, kwargs)
-        return recorded(proxy, original, args, kwargs) if proxy is not None else original(*args, **kwargs)
+        return (
+            recorded(proxy, original, args, kwargs)
+            if proxy is not None
+            else original(*args, **kwargs)
+        )
 
     return call

@@ -32,7 +32,10 @@ class Apply:
 
     def __call__(self, *args: Any) -> Any:
         proxy = first_proxy(args)  # the gated network itself may be traced
-        return self.function.apply(*args) if proxy is None else recorded(proxy, self, args, {})
+        if proxy is not None:
+            return recorded(proxy, self, args, {})
+        function: Any = self.function
+        return function.apply(*args)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from igc.errors import BadInput
+from igc.nn.proxies import recorded
 
 HOOKS = "igc_hooks"  # node.meta: the `Hooked` of the node's value, in the order of registration
 
@@ -39,9 +40,9 @@ class Hooked:
     def __hash__(self) -> int:
         return hash(getattr(self.hook, "__code__", self.hook))
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Any:
         if isinstance(x, fx.Proxy):  # the gated network itself may be traced
-            return x.tracer.create_proxy("call_function", self, (x,), {})
+            return recorded(x, self, (x,), {})
         if x.requires_grad:
             x.register_hook(self.hook)
         return x
@@ -83,7 +84,7 @@ def check_kept_whole(path: str, module: nn.Module) -> None:
     for inner_path, inner in module.named_modules(prefix=path):
         own = set(inner.modules())
         for hook in _hooks(inner):
-            name = _reaches(hook, lambda value, own=own: isinstance(value, nn.Module) and value not in own)
+            name = _reaches(hook, _beside(own))
             if name:
                 raise BadInput(
                     f"a hook on {_named(inner_path)} reads `{name}`, which each branch has for "
@@ -100,12 +101,16 @@ def check_parameters(backbone: nn.Module) -> None:
                 "there: remove it, and register it on the gated network's parameters"
             )
         for hook in (parameter._backward_hooks or {}).values():
-            reached = _reaches(hook, lambda value: isinstance(value, nn.Module))
+            reached = _reaches(hook, _beside(set()))
             if reached:
                 raise BadInput(
                     f"a hook on parameter '{name}' of the backbone reads `{reached}`, which each "
                     "branch has for itself: register it on the gated network's parameters"
                 )
+
+
+def _beside(own: set[nn.Module]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, nn.Module) and value not in own
 
 
 def _named(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Random numbers that a forward draws in Python while it is traced, and that would be kept for good.
+"""Random numbers that a forward draws in Python while traced, and that would be kept for good.
 
 `torch.rand(x.shape[0])` is a node and draws anew in every pass. `random.random() < 0.1` and
 `torch.rand(1)` are drawn once, by the trace: they are seen by the generators having moved.

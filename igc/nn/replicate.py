@@ -56,6 +56,10 @@ class Replication:
         """Returns the backbone's nodes that `branch` computes, in order."""
         return [node for node in self.source.nodes if (branch, node) in self.computed]
 
+    def is_mixed(self, place: int) -> bool:
+        """Whether the shared branch reads the gate point of that place in the order given."""
+        return list(self.points)[place] in self.mixed
+
     def _want(self, pending: list[tuple[str, fx.Node]]) -> None:
         """Marks what the readers in `pending`, pairs (branch, node it reads), need."""
         while pending:

@@ -75,7 +75,8 @@ class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def __init__(self, example_inputs: tuple[Any, ...] | None, leaves: frozenset[str]) -> None:
-        super().__init__(autowrap_modules=(math, *loaded_einops()))
+        wrapped: Any = (math, *loaded_einops())
+        super().__init__(autowrap_modules=wrapped)
         self.leaves = leaves
         self.calls: dict[str, list[Any]] = {}
         self.stack = [""]
@@ -120,7 +121,9 @@ class _Tracer(fx.Tracer):
         def call(root: nn.Module, *values: Any) -> Any:
             check_traced_through("", root)
             first = len(values) - len(by_name)
-            result = root._call_impl(*values[:first], **dict(zip(by_name, values[first:], strict=True)))
+            keywords = dict(zip(by_name, values[first:], strict=True))
+            as_module: Any = root._call_impl  # with its hooks, and unseen by call_module
+            result = as_module(*values[:first], **keywords)
             self.draws.blame("")
             return result
 

@@ -60,7 +60,7 @@ def check_modules(backbone: nn.Module) -> None:
 
 
 def _quantised(kind: str) -> bool:
-    """Fake quantisation, observers and the layers that have them; stubs and `FloatFunctional` not."""
+    """Fake quantisation, observers, layers that have them; not stubs and `FloatFunctional`."""
     if kind.startswith(("torch.ao.quantization.fake_quantize.", "torch.ao.quantization.observer.")):
         return True
     if kind.endswith((".FloatFunctional", ".FXFloatFunctional")):
