@@ -21,6 +21,7 @@ from igc.nn.gate_points import At, Point, find_points
 from igc.nn.in_place import remove_in_place
 from igc.nn.layer_kinds import is_weighted
 from igc.nn.modes import differing_forwards, merge
+from igc.nn.state import changing_modules
 from igc.nn.trace import PATH, Traced, trace
 
 
@@ -39,14 +40,15 @@ def trace_both_modes(backbone: nn.Module, example_inputs: tuple[Any, ...] | None
 
     Its root is a copy of `backbone`. Raises BadInput as `trace` and `find_points` do, for a
     forward whose top level has other gate points or outputs in training than in evaluation, and
-    for one that draws random numbers in Python.
+    for a module with layers that draws random numbers in Python or changes its own buffers.
     """
     leaves: frozenset[str] = frozenset()
     while True:
         evaluation = trace(copied(backbone).eval(), example_inputs, leaves)
         training = trace(copied(backbone).train(), example_inputs, leaves)
         random = training.random | evaluation.random
-        differing = random or differing_forwards(training, evaluation)
+        stateful = changing_modules(training) | changing_modules(evaluation)
+        differing = random or stateful or differing_forwards(training, evaluation)
         if not differing:
             merge(training.graph, evaluation.graph)
             remove_in_place(training)
@@ -57,6 +59,8 @@ def trace_both_modes(backbone: nn.Module, example_inputs: tuple[Any, ...] | None
             leaves |= without
         elif random:
             raise BadInput(_drawn(min(random)))
+        elif stateful:
+            raise BadInput(_changing(min(stateful)))
         else:
             try:
                 return _of_two_graphs(backbone, training, evaluation, at)
@@ -79,13 +83,24 @@ def _has_layers(traced: Traced, path: str) -> bool:
 
 
 def _drawn(path: str) -> str:
-    who = f"module '{path}'" if path else "the backbone's forward"
     return (
-        f"{who} draws random numbers that no "
+        f"{_who(path)} draws random numbers that no "
         "input has a part in (`random.random()`, `torch.rand(1)`), and tracing would keep them for "
         "good: draw by the input (`torch.rand(x.shape[0], ...)`, `torch.rand_like(x)`), or in a "
         "module of its own without layers"
     )
+
+
+def _changing(path: str) -> str:
+    return (
+        f"{_who(path)} changes a buffer or a weight in its forward, and a traced graph keeps no "
+        "state: move the tensor and the lines that change it into a module of its own without "
+        "layers, which igc.gate keeps whole"
+    )
+
+
+def _who(path: str) -> str:
+    return f"module '{path}'" if path else "the backbone's forward"
 
 
 def _of_two_graphs(backbone: nn.Module, training: Traced, evaluation: Traced, at: At) -> Modes:

@@ -6,6 +6,7 @@ an example and settles them.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,13 @@ from igc.nn.proxies import first_proxy, recorded
 
 
 def loaded_einops() -> tuple[ModuleType, ...]:
-    """The modules whose functions torch.fx is to record where a forward names them."""
-    return (sys.modules["einops"],) if "einops" in sys.modules else ()
+    """The modules whose functions torch.fx is to record where a forward names them.
+
+    Where einops is installed it is loaded, since a forward may import it only when it runs.
+    """
+    if "einops" not in sys.modules and importlib.util.find_spec("einops") is None:
+        return ()
+    return (importlib.import_module("einops"),)
 
 
 def is_einops_layer(module: nn.Module) -> bool:

@@ -81,17 +81,17 @@ def _note_hook(graph: fx.Graph, node: fx.Node) -> None:
 def _refuse_view(changed: fx.Node, node: fx.Node, order: dict[fx.Node, int]) -> None:
     """A change made through a view is seen in what it is a view of: igc does not follow it."""
     view = changed
-    while _called(view) in VIEWS and isinstance(view.args[0], fx.Node):
+    while called(view) in VIEWS and isinstance(view.args[0], fx.Node):
         view = view.args[0]
         if any(order[user] > order[node] for user in view.users):
             raise BadInput(
                 f"the backbone changes a part of a tensor in {node.meta[PATH] or 'its forward'} "
-                f"through `{_called(changed)}` and reads the tensor later: rewrite that line "
+                f"through `{called(changed)}` and reads the tensor later: rewrite that line "
                 "as `x[...] = value` or without changing x"
             )
 
 
-def _called(node: fx.Node) -> str:
+def called(node: fx.Node) -> str:
     """The plain name of the function or method that a node calls, "" for other nodes."""
     if node.op == "call_method":
         return str(node.target)

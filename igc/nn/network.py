@@ -13,7 +13,7 @@ from igc.nn.branches import make_branch
 from igc.nn.gate_points import Point
 from igc.nn.gates import Gate
 from igc.nn.graph_code import by_training, function_of, graph_of, lines_of
-from igc.nn.load import Part, load_strictly, split_head
+from igc.nn.load import Part, load_strictly, split_head, without_wrappers
 from igc.nn.mix import Mix
 from igc.nn.named import Named, safe_keys
 from igc.nn.replicate import SHARED, Keys, Replication
@@ -92,14 +92,15 @@ class GatedNetwork(nn.Module):
     def load_single_task(self, task: str, state_dict: Mapping[str, Tensor]) -> None:
         """Copies a trained single-task network into the branch of `task`, and its head if given.
 
-        `state_dict` has the backbone's own keys, bare or all under `backbone.`; keys under
-        `head.` go to the task's head, which must then be complete. What the backbone has but this
-        branch does not use may be there. Raises BadInput for an unknown task and, before anything
-        is copied, one that lists every missing, unexpected and mis-shaped key.
+        `state_dict` has the backbone's own keys, bare or all under `backbone.`; all of it may stand
+        under the prefixes of torch's wrappers (`module.`, `_orig_mod.`). Keys under `head.` go to
+        the task's head, which must then be complete. What the backbone has but this branch does
+        not use may be there. Raises BadInput for an unknown task and, before anything is copied,
+        one that lists every missing, unexpected and mis-shaped key.
         """
         if task not in self.tasks:
             raise BadInput(f"unknown task '{task}': this network has {', '.join(self.tasks)}")
-        backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
+        backbone, head = split_head(self._bare(state_dict), self._backbone_keys)
         parts = [Part(self.branches[task], backbone, self._backbone_keys)]
         if head:
             parts.append(Part(self.heads[task], head, prefix="head."))
@@ -110,7 +111,7 @@ class GatedNetwork(nn.Module):
 
         Keys under `head.` are unexpected here: the shared branch has no head.
         """
-        backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
+        backbone, head = split_head(self._bare(state_dict), self._backbone_keys)
         unexpected = {f"head.{key}": value for key, value in head.items()}
         state = {**backbone, **unexpected}
         load_strictly(
@@ -124,6 +125,9 @@ class GatedNetwork(nn.Module):
     def weight_parameters(self) -> list[nn.Parameter]:
         """Returns every other parameter: those of the branches and the heads."""
         return [*self.branches.parameters(), *self.heads.parameters()]
+
+    def _bare(self, state: Any) -> Mapping[str, Any]:
+        return without_wrappers(_mapping(state), self._backbone_keys)
 
     def _bind(self) -> None:
         """Compiles the graph into forward, in a class of its own: there torch.fx looks for it."""

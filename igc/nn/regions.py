@@ -90,8 +90,8 @@ class Within:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         proxy = first_proxy(args, kwargs)  # the gated network itself may be traced
-        if proxy is not None and self.target is not None:
-            return recorded(proxy, self, args, kwargs)
+        if proxy is not None:
+            return self._traced(proxy, args, kwargs)
         with ExitStack() as stack:
             if self.region.frozen:
                 stack.enter_context(torch.no_grad())
@@ -102,6 +102,13 @@ class Within:
             if self.target is None:
                 return args[0](*args[1:], **kwargs)
             return self.target(*args, **kwargs)
+
+    def _traced(self, proxy: fx.Proxy, args: Any, kwargs: Any) -> fx.Proxy:
+        if self.target is None:
+            tracer: Any = proxy.tracer
+            path = tracer.path_of_module(args[0])
+            args = (tracer.create_proxy("get_attr", path, (), {}), *args[1:])
+        return recorded(proxy, self, args, kwargs)
 
 
 def _name(target: Any) -> str:

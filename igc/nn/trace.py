@@ -81,8 +81,8 @@ class _Tracer(fx.Tracer):
         self.calls: dict[str, list[Any]] = {}
         self.stack = [""]
         self.regions = Regions()
-        self.draws = Draws()
         self.examples = None if example_inputs is None else Examples(example_inputs)
+        self.draws = Draws()  # last: what igc itself imports may draw
 
     @contextmanager
     def patched(self) -> Iterator[None]:
@@ -174,7 +174,9 @@ class _Tracer(fx.Tracer):
         if (region := self.regions.current) is not None:
             node.meta[REGION] = region
         if self.examples is not None:
+            self.draws.blame(self.stack[-1])
             self.examples.evaluate(node, self.root)
+            self.draws.forget()
         return node
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
@@ -182,6 +184,15 @@ class _Tracer(fx.Tracer):
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         return super().to_bool(obj) if self.examples is None else bool(obj.node.meta[VALUE])
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """The parts of `x.chunk(3)` are three, with or without an example."""
+        count = obj.node.args[1] if len(obj.node.args) > 1 else obj.node.kwargs.get("chunks")
+        if obj.node.target in ("chunk", torch.chunk) and isinstance(count, int):
+            sliceable: Any = obj
+            return (sliceable[i] for i in range(count))
+        parts: Iterator[Any] = super().iter(obj)
+        return parts
 
     def _is_evaluating(self) -> bool:
         return self.examples is not None and self.examples.calling

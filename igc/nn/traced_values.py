@@ -12,7 +12,7 @@ from igc.nn.examples import VALUE
 from igc.nn.hooks import hooked
 from igc.nn.regions import REGION
 
-VIEWED = {"T", "mT", "H", "mH", "data", "real", "imag"}  # attributes of a tensor that are tensors
+VIEWED = {"T", "mT", "H", "mH", "real", "imag"}  # attributes of a tensor that are tensors
 
 
 def with_item(x: Any, index: Any, value: Any) -> Any:
@@ -31,6 +31,8 @@ class Assignable(fx.Proxy):
     def __getattr__(self, name: str) -> Any:
         if name == "requires_grad":
             return needs_grad(self.node, cast(Any, self.tracer).root)
+        if name == "data":
+            return self.detach()  # the same tensor, in a form that torch.export takes
         if name in VIEWED:
             return self.tracer.create_proxy("call_function", getattr, (self, name), {})
         return super().__getattr__(name)
@@ -45,8 +47,8 @@ class Answering(Assignable):
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.node.meta[VALUE], name, None)
-        if callable(value) or name == "requires_grad":
-            return super().__getattr__(name)  # a method: becomes one call_method node
+        if callable(value) or name in ("requires_grad", "data"):
+            return super().__getattr__(name)  # a method becomes one call_method node
         if isinstance(value, str):
             return value  # x.device.type, which torch.autocast takes as no proxy
         return self.tracer.create_proxy("call_function", getattr, (self, name), {})
@@ -75,7 +77,7 @@ def needs_grad(node: fx.Node, root: nn.Module) -> bool:
     while pending:
         now = pending.pop()
         region = now.meta.get(REGION)
-        if (region is not None and region.frozen) or _is_cut(now):
+        if (region is not None and region.frozen) or now.target in ("detach", "detach_"):
             continue
         if now.op == "get_attr" and _is_trained(root, str(now.target)):
             return True
@@ -87,12 +89,6 @@ def needs_grad(node: fx.Node, root: nn.Module) -> bool:
         seen.update(new)
         pending += new
     return False
-
-
-def _is_cut(node: fx.Node) -> bool:
-    if node.target is getattr:
-        return node.args[1] == "data"
-    return node.target in ("detach", "detach_")
 
 
 def _is_trained(root: nn.Module, path: str) -> bool:
