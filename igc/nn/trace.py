@@ -29,7 +29,7 @@ from igc.nn.instances import traced_instances
 from igc.nn.random_draws import Draws
 from igc.nn.regions import REGION, Regions
 from igc.nn.traced_values import Answering, Assignable
-from igc.nn.wrappers import inside
+from igc.nn.wrappers import compiled_inside, inside
 
 PATH = "igc_path"  # node.meta: path of the module in whose forward the op or the call stands
 
@@ -90,6 +90,7 @@ class _Tracer(fx.Tracer):
         with ExitStack() as stack:
             for patch in (traced_factories, traced_functions, traced_einops, traced_instances):
                 stack.enter_context(patch())
+            stack.enter_context(compiled_inside())
             stack.enter_context(self.regions.watched())
             yield
 
@@ -208,6 +209,14 @@ def _untraceable(error: Exception, no_example: bool) -> str:
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "its forward"
     line = f" `{frames[-1].line}`" if frames and frames[-1].line else ""
     reason = first_line(error)
+    if (
+        f"found type '{Assignable.__name__}'" in reason
+        or f"found type '{Answering.__name__}'" in reason
+    ):
+        return (
+            f"the backbone calls a function that torch.jit has compiled at {where}{line}: "
+            "call it as it was before torch.jit.script"
+        )
     advice = (
         "pass example_inputs= so that shapes are known, or " if no_example else ""
     ) + "write that line without control flow on tensors, or build the network with igc.nn by hand"

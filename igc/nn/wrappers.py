@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from torch import nn
 
 from igc.errors import BadInput
@@ -38,6 +43,17 @@ def unwrapped(backbone: nn.Module) -> nn.Module:
             )
         backbone = inner
     return backbone
+
+
+@contextmanager
+def compiled_inside() -> Iterator[None]:
+    """Within, functions that `torch.compile` made run as they were written, for whoever traces."""
+    dynamo: Any = sys.modules.get("torch._dynamo.config")
+    if dynamo is None:
+        yield
+        return
+    with dynamo.patch(error_on_nested_fx_trace=False):
+        yield
 
 
 def check_modules(backbone: nn.Module) -> None:

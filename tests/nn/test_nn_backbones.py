@@ -90,6 +90,52 @@ def test_a_wrapper_with_hooks_is_refused() -> None:
         gate(wrapped, heads("t"), at="layer")
 
 
+@pytest.mark.filterwarnings("ignore")  # torch.jit.script is old
+def test_compiled_functions_are_traced_as_written_and_scripted_ones_refused() -> None:
+    assert len(trains_as_before(Calling(torch.compile(halved, backend="eager")))) == 4
+    scripted = torch.jit.script(halved)
+
+    class Scripted(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.b(scripted(self.a(x)))
+            return y
+
+    for options in ({}, {"example_inputs": (X,)}):
+        with pytest.raises(BadInput, match=r"test_nn_backbones.py:\d+ .*before torch\.jit\.script"):
+            gate(Scripted(), heads("t"), at="layer", **options)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match=r"cannot be copied .*scripted functions"):
+        gate(Calling(scripted), heads("t"), at="layer")
+
+
+class Calling(Two):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.b(self.function(self.a(x)))
+        return y
+
+
+def halved(x: Tensor) -> Tensor:
+    return x / 2
+
+
+def test_a_backbone_that_has_run_and_kept_its_features_is_taken() -> None:
+    class Keeping(Two):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept: dict[str, list[Tensor]] = {}
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            self.kept["a"] = [x]
+            y: Tensor = self.b(self.kept["a"][0]) + x
+            return y
+
+    assert len(trains_as_before(Keeping())) == 4
+
+
 def test_keyword_arguments_that_nobody_named_are_left_out() -> None:
     class Keywords(Two):
         def forward(self, x: Tensor, *, scale: float = 2.0, **options: float) -> Tensor:
