@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from igc.errors import BadInput
-from igc.nn.gate_points import At, find_points
+from igc.nn.both_modes import trace_both_modes
+from igc.nn.gate_points import At
 from igc.nn.gates import OPEN
-from igc.nn.in_place import remove_in_place
-from igc.nn.modes import trace_both_modes
+from igc.nn.hooks import check_parameters
 from igc.nn.network import GatedNetwork
 from igc.nn.replicate import SHARED
+from igc.nn.wrappers import check_modules, unwrapped
 
 
 def gate(
@@ -41,16 +42,18 @@ def gate(
     `init`: the first alpha of every gate. At 1 all gates are open: every task starts as its own
         single-task network.
 
-    The backbone is not changed: all branches start as copies of its weights. The heads are used
-    as they are. Raises BadInput, saying what to do, when the backbone cannot be traced, a layer
-    cannot be gated or a task's name is not usable. Source: InterroGate, equations 2-5.
+    The backbone is not changed: all branches start as copies of its weights. Wrappers of torch
+    (in parallel, compiled, averaged) are taken off. The heads are used as they are. Raises
+    BadInput, saying what to do, when the backbone cannot be traced, a layer cannot be gated or a
+    task's name is not usable. Source: InterroGate, equations 2-5.
     """
     _check(backbone, heads)
     if isinstance(example_inputs, Tensor):
         example_inputs = (example_inputs,)
-    traced = trace_both_modes(backbone, example_inputs)
-    remove_in_place(traced)
-    return GatedNetwork(traced, find_points(traced, at), heads, init).train()
+    backbone = unwrapped(backbone)
+    check_modules(backbone)
+    check_parameters(backbone)
+    return GatedNetwork(trace_both_modes(backbone, example_inputs, at), heads, init).train()
 
 
 def _check(backbone: object, heads: object) -> None:

@@ -53,16 +53,22 @@ class Examples:
             self.calling = False
 
     def _call(self, leaf: nn.Module, args: Any, kwargs: Any) -> Any:
-        """Calls a leaf for its shapes alone, in evaluation: training may refuse a batch of one."""
-        modes = {module: module.training for module in leaf.modules()}
+        """Calls a leaf for its shapes alone, in evaluation: training may refuse a batch of one.
+
+        What the leaf notes of the call (a counter, a cached tensor) is forgotten.
+        """
+        before = [(m, dict(vars(m)), dict(m._buffers)) for m in leaf.modules()]
         leaf.eval()
         self.calling = True
         try:
             return leaf(*args, **kwargs)
         finally:
             self.calling = False
-            for module, training in modes.items():
-                module.training = training
+            for module, attributes, buffers in before:
+                vars(module).clear()
+                vars(module).update(attributes)
+                module._buffers.clear()
+                module._buffers.update(buffers)
 
 
 def attribute(root: nn.Module, path: str) -> Any:

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import fx
-from torch.utils import _pytree as pytree
 
-NAMES = ("arange", "empty", "eye", "full", "linspace", "logspace", "ones", "rand", "randn", "zeros")
+from igc.nn.proxies import first_proxy, recorded
+
+NAMES = (
+    *("arange", "empty", "eye", "full", "linspace", "logspace", "ones", "rand", "randint"),
+    *("randn", "randperm", "zeros"),
+)
 
 
 @contextmanager
@@ -34,9 +37,11 @@ def traced_factories() -> Iterator[None]:
 def _tracing(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        for value in pytree.tree_leaves((args, kwargs)):
-            if isinstance(value, fx.Proxy):
-                return value.tracer.create_proxy("call_function", original, args, kwargs)
-        return original(*args, **kwargs)
+        proxy = first_proxy(args, kwargs)
+        return (
+            recorded(proxy, original, args, kwargs)
+            if proxy is not None
+            else original(*args, **kwargs)
+        )
 
     return call

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import fx
 from torch.fx.node import map_aggregate
@@ -23,6 +24,22 @@ def function_of(graph: fx.Graph) -> Callable[..., Any]:
     exec(compile(python.src, filename, "exec"), namespace)  # noqa: S102 - torch.fx wrote it
     forward: Callable[..., Any] = namespace["forward"]
     return forward
+
+
+def by_training(training: Callable[..., Any], evaluation: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a `forward(self, *inputs)` that calls one of two, by `self.training`.
+
+    Its arguments have their names, which torch.export and torch.fx read.
+    """
+    names = ", ".join(inspect.signature(evaluation).parameters)
+    source = (
+        f"def forward({names}):\n    return (training if self.training else evaluation)({names})\n"
+    )
+    namespace: dict[str, Any] = {"training": training, "evaluation": evaluation}
+    exec(compile(source, "<gated network>", "exec"), namespace)  # noqa: S102 - written above
+    forward: Any = namespace["forward"]
+    forward.__defaults__ = getattr(evaluation, "__defaults__", None)
+    return cast(Callable[..., Any], forward)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from igc.errors import BadInput
-from igc.nn.trace import PATH, Traced, with_item
+from igc.nn.hooks import HOOKS, Hooked
+from igc.nn.trace import PATH, Traced
+from igc.nn.traced_values import VIEWED, with_item
 
 IN_PLACE_OPERATORS: dict[Any, Any] = {
     operator.iadd: operator.add,
@@ -34,17 +36,22 @@ IN_PLACE_OPERATORS: dict[Any, Any] = {
 VIEWS = {
     *("getitem", "view", "view_as", "reshape", "flatten", "unflatten", "permute", "transpose"),
     *("t", "movedim", "narrow", "select", "squeeze", "unsqueeze", "chunk", "split", "unbind"),
-    *("expand", "expand_as", "swapaxes", "diagonal"),
+    *("expand", "expand_as", "swapaxes", "swapdims", "moveaxis", "diagonal", "unfold", "ravel"),
+    *("detach", "contiguous", "tensor_split", "hsplit", "vsplit", "split_with_sizes", *VIEWED),
 }
 
 
 def remove_in_place(traced: Traced) -> None:
     """Rewrites `traced.graph`: in-place ops become their twins, and later readers read the result.
 
-    Raises BadInput, naming the module, for an in-place op that has no twin.
+    A hook that the forward puts on a tensor is noted at the node that made the tensor. Raises
+    BadInput, naming the module, for an in-place op that has no twin.
     """
     order = {node: i for i, node in enumerate(traced.graph.nodes)}
     for node in traced.graph.nodes:
+        if isinstance(node.target, Hooked):
+            _note_hook(traced.graph, node)
+            continue
         if not _made_out_of_place(traced.root, node):
             continue
         changed = node.args[0]
@@ -61,23 +68,35 @@ def disable_in_place(module: nn.Module) -> None:
             vars(child)["inplace"] = False
 
 
+def _note_hook(graph: fx.Graph, node: fx.Node) -> None:
+    if node.users:
+        raise BadInput(
+            f"the backbone uses what register_hook returned in {node.meta[PATH] or 'its forward'}: "
+            "leave the handle alone, or write the hook as a torch.autograd.Function"
+        )
+    node.all_input_nodes[0].meta.setdefault(HOOKS, []).append(node.target)
+    graph.erase_node(node)
+
+
 def _refuse_view(changed: fx.Node, node: fx.Node, order: dict[fx.Node, int]) -> None:
     """A change made through a view is seen in what it is a view of: igc does not follow it."""
     view = changed
-    while _called(view) in VIEWS and isinstance(view.args[0], fx.Node):
+    while called(view) in VIEWS and isinstance(view.args[0], fx.Node):
         view = view.args[0]
         if any(order[user] > order[node] for user in view.users):
             raise BadInput(
                 f"the backbone changes a part of a tensor in {node.meta[PATH] or 'its forward'} "
-                f"through `{_called(changed)}` and reads the tensor later: rewrite that line "
+                f"through `{called(changed)}` and reads the tensor later: rewrite that line "
                 "as `x[...] = value` or without changing x"
             )
 
 
-def _called(node: fx.Node) -> str:
+def called(node: fx.Node) -> str:
     """The plain name of the function or method that a node calls, "" for other nodes."""
     if node.op == "call_method":
         return str(node.target)
+    if node.target is getattr:
+        return str(node.args[1])
     return getattr(node.target, "__name__", "") if node.op == "call_function" else ""
 
 
@@ -98,6 +117,8 @@ def _made_out_of_place(root: nn.Module, node: fx.Node) -> bool:
 
 def _renamed(node: fx.Node, name: str, home: Any) -> bool:
     """`relu_` -> `relu`. An in-place name ends in one underscore."""
+    if name == "requires_grad_":
+        return True  # it changes no value, and has no twin: later readers read what it returns
     if not name.endswith("_") or name.endswith("__"):
         return False
     twin = name[:-1]

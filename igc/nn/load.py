@@ -21,6 +21,20 @@ class Part(NamedTuple):
     prefix: str = ""
 
 
+WRAPPERS = ("module.", "_orig_mod.")  # of networks in parallel, averaged or compiled
+AVERAGED = "n_averaged"  # a count that torch's AveragedModel keeps beside the weights
+
+
+def without_wrappers(state: Mapping[str, Any], backbone_keys: Collection[str]) -> Mapping[str, Any]:
+    """Returns the entries without a prefix that torch's wrappers gave to all of them."""
+    for prefix in WRAPPERS:
+        keys = [key for key in state if key != AVERAGED or AVERAGED in backbone_keys]
+        if keys and all(key.startswith(prefix) and key not in backbone_keys for key in keys):
+            bare = {key.removeprefix(prefix): state[key] for key in keys}
+            return without_wrappers(bare, backbone_keys)
+    return state
+
+
 def split_head(
     state: Mapping[str, Any], backbone_keys: Collection[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:

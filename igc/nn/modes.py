@@ -1,9 +1,7 @@
-"""One graph for training and evaluation, where plain fx tracing would freeze one of the two.
+"""Two graphs of one backbone, traced in training and in evaluation: where they differ, merged.
 
 `F.dropout(x, p, self.training)` is traced with the value that `self.training` has at that moment.
-The backbone is therefore traced in both modes and the graphs are merged: a constant that differs
-becomes a choice made at run time. A module whose ops differ (a stochastic depth that returns
-early in evaluation) stays whole, and reads its own `training`.
+A constant that differs between the two graphs becomes a choice made at run time.
 """
 
 from __future__ import annotations
@@ -12,13 +10,12 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.fx.node import map_aggregate
 
-from igc.errors import BadInput
-from igc.nn.copies import copied
 from igc.nn.examples import attribute
-from igc.nn.trace import PATH, Traced, trace
+from igc.nn.regions import REGION
+from igc.nn.trace import PATH, Traced
 
 TRAINING = "training"  # a get_attr node with this target reads the network's own flag
 
@@ -28,30 +25,7 @@ def by_mode(training: bool, in_training: Any, in_evaluation: Any) -> Any:
     return in_training if training else in_evaluation
 
 
-def trace_both_modes(backbone: nn.Module, example_inputs: tuple[Any, ...] | None) -> Traced:
-    """Returns one traced graph that behaves as `backbone` does in training and in evaluation.
-
-    Its root is a copy of `backbone`. Raises BadInput as `trace` does, and for a forward whose
-    top level takes different paths in the two modes.
-    """
-    leaves: frozenset[str] = frozenset()
-    while True:
-        evaluation = trace(copied(backbone).eval(), example_inputs, leaves)
-        training = trace(copied(backbone).train(), example_inputs, leaves)
-        differing = _differing_forwards(training, evaluation)
-        if not differing:
-            _merge(training.graph, evaluation.graph)
-            return training
-        if "" in differing:
-            raise BadInput(
-                "the backbone's forward takes different paths in training and in evaluation "
-                "(`if self.training: ...` at its top level): give igc.gate a backbone without "
-                "auxiliary outputs"
-            )
-        leaves |= differing
-
-
-def _differing_forwards(a: Traced, b: Traced) -> set[str]:
+def differing_forwards(a: Traced, b: Traced) -> set[str]:
     """Returns the paths of the modules whose own forward differs between the two graphs."""
     in_a, in_b = _ops_by_forward(a.graph), _ops_by_forward(b.graph)
     differing = {path for path in {*in_a, *in_b} if in_a[path] != in_b[path]}
@@ -69,10 +43,10 @@ def _constants_agree(a: Traced, b: Traced) -> bool:
     return all(x.is_meta or torch.equal(x, y) for x, y in pairs if isinstance(x, Tensor))
 
 
-def _ops_by_forward(graph: fx.Graph) -> defaultdict[str, list[tuple[str, Any]]]:
-    ops: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
+def _ops_by_forward(graph: fx.Graph) -> defaultdict[str, list[tuple[str, Any, Any]]]:
+    ops: defaultdict[str, list[tuple[str, Any, Any]]] = defaultdict(list)
     for node in graph.nodes:
-        ops[node.meta.get(PATH, "")].append((node.op, node.target))
+        ops[node.meta.get(PATH, "")].append((node.op, node.target, node.meta.get(REGION)))
     return ops
 
 
@@ -86,7 +60,8 @@ def _wiring(graph: fx.Graph) -> list[Any]:
     return [map_aggregate((node.args, node.kwargs), position) for node in graph.nodes]
 
 
-def _merge(training: fx.Graph, evaluation: fx.Graph) -> None:
+def merge(training: fx.Graph, evaluation: fx.Graph) -> None:
+    """Lets `training` choose by the network's flag where the constants of the two differ."""
     flag: fx.Node | None = None
     for x, y in zip(list(training.nodes), list(evaluation.nodes), strict=True):
         in_evaluation = iter(_leaves(y))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from igc.errors import BadInput
+from igc.nn.both_modes import Modes
 from igc.nn.branches import make_branch
 from igc.nn.gate_points import Point
 from igc.nn.gates import Gate
-from igc.nn.graph_code import function_of, graph_of, lines_of
-from igc.nn.load import Part, load_strictly, split_head
+from igc.nn.graph_code import by_training, function_of, graph_of, lines_of
+from igc.nn.load import Part, load_strictly, split_head, without_wrappers
 from igc.nn.mix import Mix
 from igc.nn.named import Named, safe_keys
 from igc.nn.replicate import SHARED, Keys, Replication
-from igc.nn.trace import Traced
 
 
 class GatedNetwork(nn.Module):
@@ -31,6 +31,7 @@ class GatedNetwork(nn.Module):
         net.branches[task]         a task's weights; net.branches["shared"]: the shared branch's
         net.heads[task]            a task's head, the module that was given
         net.graph, net.code        what forward does: a torch.fx graph, and as Python source
+        net.training_graph         what it does in training, where that has other ops; else None
 
     state_dict keys, where in layers and tasks any character but letters, digits and `_` is
     replaced (see `safe_keys`), and the backbone's own paths are kept inside a branch:
@@ -45,14 +46,18 @@ class GatedNetwork(nn.Module):
 
     def __init__(
         self,
-        traced: Traced,
-        points: Sequence[Point],
+        modes: Modes,
         heads: Mapping[str, nn.Module],
         init: float,
     ) -> None:
         super().__init__()
         self.tasks = tuple(heads)
-        plan = Replication(traced.graph, points, self.tasks)
+        root, points = modes.training.root, modes.points
+        plan = Replication(modes.training.graph, points, self.tasks)
+        plans = [plan]
+        if modes.evaluation is not modes.training:
+            other = Replication(modes.evaluation.graph, modes.evaluation_points, self.tasks)
+            plans = [plan, other]
         branches = safe_keys((SHARED, *self.tasks))
         layers = safe_keys(point.layer for point in points)
 
@@ -62,14 +67,21 @@ class GatedNetwork(nn.Module):
         def mix(point: Point) -> Mix:
             return Mix(point.channels, len(self.tasks), point.axis)
 
-        copies = {b: make_branch(traced.root, plan.nodes_of(b)) for b in branches}
+        def read(place: int) -> bool:
+            """Whether the shared branch reads on behind the gate point, in either mode."""
+            return any(plan.is_mixed(place) for plan in plans)
+
+        nodes = {b: [node for plan in plans for node in plan.nodes_of(b)] for b in branches}
+        copies = {b: make_branch(root, nodes[b]) for b in branches}
         self.branches = Named(copies, branches)
         self.gates = Named({p.layer: gates(p) for p in points}, layers)
-        self.mixes = Named({p.layer: mix(p) for p in points if p.node in plan.mixed}, layers)
-        _join(traced.root, self.gates, self.mixes)
+        self.mixes = Named({p.layer: mix(p) for i, p in enumerate(points) if read(i)}, layers)
+        _join(root, self.gates, self.mixes)
         self.heads = Named(heads, branches)
-        self.graph = plan.build(Keys(branches, layers))
-        self._backbone_keys = frozenset(traced.root.state_dict())
+        graphs = [each.build(Keys(branches, layers)) for each in plans]
+        self.graph = graphs[-1]
+        self.training_graph = graphs[0] if len(graphs) > 1 else None
+        self._backbone_keys = frozenset(root.state_dict())
         self._bind()
 
     @property
@@ -80,14 +92,15 @@ class GatedNetwork(nn.Module):
     def load_single_task(self, task: str, state_dict: Mapping[str, Tensor]) -> None:
         """Copies a trained single-task network into the branch of `task`, and its head if given.
 
-        `state_dict` has the backbone's own keys, bare or all under `backbone.`; keys under
-        `head.` go to the task's head, which must then be complete. What the backbone has but this
-        branch does not use may be there. Raises BadInput for an unknown task and, before anything
-        is copied, one that lists every missing, unexpected and mis-shaped key.
+        `state_dict` has the backbone's own keys, bare or all under `backbone.`; all of it may stand
+        under the prefixes of torch's wrappers (`module.`, `_orig_mod.`). Keys under `head.` go to
+        the task's head, which must then be complete. What the backbone has but this branch does
+        not use may be there. Raises BadInput for an unknown task and, before anything is copied,
+        one that lists every missing, unexpected and mis-shaped key.
         """
         if task not in self.tasks:
             raise BadInput(f"unknown task '{task}': this network has {', '.join(self.tasks)}")
-        backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
+        backbone, head = split_head(self._bare(state_dict), self._backbone_keys)
         parts = [Part(self.branches[task], backbone, self._backbone_keys)]
         if head:
             parts.append(Part(self.heads[task], head, prefix="head."))
@@ -98,7 +111,7 @@ class GatedNetwork(nn.Module):
 
         Keys under `head.` are unexpected here: the shared branch has no head.
         """
-        backbone, head = split_head(_mapping(state_dict), self._backbone_keys)
+        backbone, head = split_head(self._bare(state_dict), self._backbone_keys)
         unexpected = {f"head.{key}": value for key, value in head.items()}
         state = {**backbone, **unexpected}
         load_strictly(
@@ -113,17 +126,30 @@ class GatedNetwork(nn.Module):
         """Returns every other parameter: those of the branches and the heads."""
         return [*self.branches.parameters(), *self.heads.parameters()]
 
+    def _bare(self, state: Any) -> Mapping[str, Any]:
+        return without_wrappers(_mapping(state), self._backbone_keys)
+
     def _bind(self) -> None:
         """Compiles the graph into forward, in a class of its own: there torch.fx looks for it."""
-        self.__class__ = type("GatedNetwork", (GatedNetwork,), {"forward": function_of(self.graph)})
+        forward = function_of(self.graph)
+        if self.training_graph is not None:
+            forward = by_training(function_of(self.training_graph), forward)
+        self.__class__ = type("GatedNetwork", (GatedNetwork,), {"forward": forward})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles by state alone; the copy compiles its graph anew."""
-        return _blank, (), {**self.__dict__, "graph": lines_of(self.graph)}
+        lines = {name: lines_of(graph) for name, graph in self._graphs()}
+        return _blank, (), {**self.__dict__, **lines}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, graph=graph_of(state["graph"]))
+        self.__dict__.update({"training_graph": None, **state})
+        for name, lines in self._graphs():
+            self.__dict__[name] = graph_of(lines)
         self._bind()
+
+    def _graphs(self) -> list[tuple[str, Any]]:
+        named = {name: self.__dict__[name] for name in ("graph", "training_graph")}
+        return [(name, graph) for name, graph in named.items() if graph is not None]
 
 
 def _join(backbone: nn.Module, *parts: nn.Module) -> None:

@@ -19,6 +19,8 @@ from torch import fx
 
 from igc.nn.dependents import per_branch
 from igc.nn.gate_points import Point
+from igc.nn.hooks import HOOKS
+from igc.nn.regions import copy_in_region
 
 SHARED = "shared"
 
@@ -54,6 +56,10 @@ class Replication:
         """Returns the backbone's nodes that `branch` computes, in order."""
         return [node for node in self.source.nodes if (branch, node) in self.computed]
 
+    def is_mixed(self, place: int) -> bool:
+        """Whether the shared branch reads the gate point of that place in the order given."""
+        return list(self.points)[place] in self.mixed
+
     def _want(self, pending: list[tuple[str, fx.Node]]) -> None:
         """Marks what the readers in `pending`, pairs (branch, node it reads), need."""
         while pending:
@@ -84,7 +90,7 @@ class Replication:
         views: dict[str, dict[fx.Node, fx.Node]] = {b: {} for b in (SHARED, *self.tasks)}
         for node in self.source.nodes:
             if node in self.common or node.op == "placeholder":
-                copy = graph.node_copy(node, views[SHARED].__getitem__)
+                copy = _copy(graph, node, "", views[SHARED])
                 for view in views.values():
                     view[node] = copy
             for branch, view in views.items():
@@ -114,7 +120,12 @@ class Replication:
 
 
 def _copy(graph: fx.Graph, node: fx.Node, branch: str, view: dict[fx.Node, fx.Node]) -> fx.Node:
+    """Appends a copy of `node`, in its regions and with its hooks, for `branch` ("": for all)."""
     args, kwargs = fx.map_arg((node.args, node.kwargs), view.__getitem__)
-    stateful = node.op in ("call_module", "get_attr")
-    target: Any = f"branches.{branch}.{node.target}" if stateful else node.target
-    return graph.create_node(node.op, target, args, kwargs, f"{branch}_{node.name}")
+    own = branch and node.op in ("call_module", "get_attr")
+    target: Any = f"branches.{branch}.{node.target}" if own else node.target
+    name = f"{branch}_{node.name}" if branch else node.name
+    copy = copy_in_region(graph, node, target, args, kwargs, name)
+    for hook in node.meta.get(HOOKS, ()):
+        copy = graph.call_function(hook, (copy,))
+    return copy

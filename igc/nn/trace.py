@@ -8,30 +8,43 @@ shape and a dtype, no data), and where the backbone's Python asks a question of 
 from __future__ import annotations
 
 import inspect
-import operator
+import math
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import fx, nn
 
 from igc.errors import BadInput, first_line
+from igc.nn.einops_calls import is_einops_layer, loaded_einops, traced_einops
 from igc.nn.examples import VALUE, Examples
 from igc.nn.factories import traced_factories
+from igc.nn.functions import traced_functions
+from igc.nn.hooks import check_kept_whole, check_traced_through
+from igc.nn.instances import traced_instances
+from igc.nn.random_draws import Draws
+from igc.nn.regions import REGION, Regions
+from igc.nn.traced_values import Answering, Assignable
+from igc.nn.wrappers import compiled_inside, inside
 
 PATH = "igc_path"  # node.meta: path of the module in whose forward the op or the call stands
 
 
 @dataclass
 class Traced:
-    """What tracing learned: the graph, and what every module call returned, by module path."""
+    """What tracing learned: the graph, and what every module call returned, by module path.
+
+    `random`: the modules whose Python drew random numbers, which the graph holds as they fell.
+    """
 
     root: nn.Module
     graph: fx.Graph
     calls: dict[str, list[Any]] = field(default_factory=dict)
+    random: set[str] = field(default_factory=set)
 
     def module(self, path: str) -> nn.Module:
         return self.root.get_submodule(path)
@@ -49,47 +62,79 @@ def trace(
     """
     tracer = _Tracer(example_inputs, leaves)
     try:
-        with traced_factories():
+        with tracer.patched():
             graph = tracer.trace(root)
     except BadInput:
         raise
     except Exception as error:  # whatever the user's forward raises when it meets a proxy
         raise BadInput(_untraceable(error, example_inputs is None)) from error
-    return Traced(root, graph, tracer.calls)
+    return Traced(root, graph, tracer.calls, tracer.draws.paths)
 
 
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def __init__(self, example_inputs: tuple[Any, ...] | None, leaves: frozenset[str]) -> None:
-        super().__init__()
+        wrapped: Any = (math, *loaded_einops())
+        super().__init__(autowrap_modules=wrapped)
         self.leaves = leaves
         self.calls: dict[str, list[Any]] = {}
         self.stack = [""]
+        self.regions = Regions()
         self.examples = None if example_inputs is None else Examples(example_inputs)
+        self.draws = Draws()  # last: what igc itself imports may draw
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        """Within, what torch.fx would trace through or not see becomes nodes."""
+        with ExitStack() as stack:
+            for patch in (traced_factories, traced_functions, traced_einops, traced_instances):
+                stack.enter_context(patch())
+            stack.enter_context(compiled_inside())
+            stack.enter_context(self.regions.watched())
+            yield
 
     def create_args_for_root(
         self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
     ) -> tuple[Callable[..., Any], list[Any]]:
-        """Optional arguments beyond the given ones are not inputs: they keep their default."""
-        function, args = super().create_args_for_root(root_fn, is_module, concrete_args)
+        """Optional arguments beyond the given ones are not inputs: they keep their default.
+
+        The root is called as a module is, with its hooks, and without any `**kwargs`.
+        """
         parameters = list(inspect.signature(root_fn).parameters.values())[1:]
         for parameter in parameters:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if parameter.kind is parameter.VAR_POSITIONAL:
                 raise BadInput(
                     f"the backbone's forward takes *{parameter.name}: "
                     "igc.gate needs its inputs spelled out"
                 )
+        _, args = super().create_args_for_root(root_fn, is_module, concrete_args)
+        if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
+            self.graph.erase_node(args.pop().node)
+            parameters.pop()
         given = 0 if self.examples is None else self.examples.count
         for position, parameter in enumerate(parameters, start=1):
             if position > given and parameter.default is not parameter.empty:
                 self.graph.erase_node(args[position].node)
                 args[position] = parameter.default
-        return function, args  # keyword-only arguments included: fx makes them positional
+        by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+        def call(root: nn.Module, *values: Any) -> Any:
+            check_traced_through("", root)
+            first = len(values) - len(by_name)
+            keywords = dict(zip(by_name, values[first:], strict=True))
+            as_module: Any = root._call_impl  # with its hooks, and unseen by call_module
+            result = as_module(*values[:first], **keywords)
+            self.draws.blame("")
+            return result
+
+        return call, args
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self.leaves or super().is_leaf_module(
-            m, module_qualified_name
+        return (
+            module_qualified_name in self.leaves
+            or is_einops_layer(m)
+            or super().is_leaf_module(m, module_qualified_name)
         )
 
     def call_module(
@@ -102,12 +147,18 @@ class _Tracer(fx.Tracer):
         if self._is_evaluating():
             return forward(*args, **kwargs)
         path = self.path_of_module(m)
-        if self.is_leaf_module(m, path):
+        self.draws.blame(self.stack[-1])
+        if (network := inside(m)) is not None:
+            result = network(*args, **kwargs)
+        elif self.is_leaf_module(m, path):
+            check_kept_whole(path, m)
             result = super().call_module(m, forward, args, kwargs)
+            self.draws.forget()
         else:
+            check_traced_through(path, m)
             self.stack.append(path)
             result = super().call_module(m, forward, args, kwargs)
-            self.stack.pop()
+            self.draws.blame(self.stack.pop())
         self.calls.setdefault(path, []).append(result)
         return result
 
@@ -121,58 +172,31 @@ class _Tracer(fx.Tracer):
     ) -> fx.Node:
         node = super().create_node(kind, target, args, kwargs, *rest, **more)
         node.meta[PATH] = self.stack[-1]
+        if (region := self.regions.current) is not None:
+            node.meta[REGION] = region
         if self.examples is not None:
+            self.draws.blame(self.stack[-1])
             self.examples.evaluate(node, self.root)
+            self.draws.forget()
         return node
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Assignable(node, self) if self.examples is None else _Answering(node, self)
+        return Assignable(node, self) if self.examples is None else Answering(node, self)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         return super().to_bool(obj) if self.examples is None else bool(obj.node.meta[VALUE])
 
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """The parts of `x.chunk(3)` are three, with or without an example."""
+        count = obj.node.args[1] if len(obj.node.args) > 1 else obj.node.kwargs.get("chunks")
+        if obj.node.target in ("chunk", torch.chunk) and isinstance(count, int):
+            sliceable: Any = obj
+            return (sliceable[i] for i in range(count))
+        parts: Iterator[Any] = super().iter(obj)
+        return parts
+
     def _is_evaluating(self) -> bool:
         return self.examples is not None and self.examples.calling
-
-
-def with_item(x: Any, index: Any, value: Any) -> Any:
-    """A copy of `x` in which `index` holds `value`: what `x[index] = value` becomes."""
-    copy = x.clone()
-    copy[index] = value
-    return copy
-
-
-class _Assignable(fx.Proxy):
-    """A proxy that takes `x[index] = value`; `remove_in_place` gives later readers the result."""
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.tracer.create_proxy("call_function", with_item, (self, index, value), {})
-
-
-class _Answering(_Assignable):
-    """A proxy that answers Python's questions (int, len, iteration) from the example's value."""
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.node.meta[VALUE], name, None)
-        if callable(value):
-            return super().__getattr__(name)  # a method: becomes one call_method node
-        if isinstance(value, str):
-            return value  # x.device.type, which torch.autocast takes as no proxy
-        return self.tracer.create_proxy("call_function", getattr, (self, name), {})
-
-    def __index__(self) -> int:
-        return int(self.node.meta[VALUE])
-
-    __int__ = __index__
-
-    def __float__(self) -> float:
-        return float(self.node.meta[VALUE])
-
-    def __len__(self) -> int:
-        return len(self.node.meta[VALUE])
-
-    def __iter__(self) -> Iterator[fx.Proxy]:
-        return (operator.getitem(cast(Any, self), i) for i in range(len(self)))
 
 
 def _untraceable(error: Exception, no_example: bool) -> str:
@@ -185,6 +209,14 @@ def _untraceable(error: Exception, no_example: bool) -> str:
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "its forward"
     line = f" `{frames[-1].line}`" if frames and frames[-1].line else ""
     reason = first_line(error)
+    if (
+        f"found type '{Assignable.__name__}'" in reason
+        or f"found type '{Answering.__name__}'" in reason
+    ):
+        return (
+            f"the backbone calls a function that torch.jit has compiled at {where}{line}: "
+            "call it as it was before torch.jit.script"
+        )
     advice = (
         "pass example_inputs= so that shapes are known, or " if no_example else ""
     ) + "write that line without control flow on tensors, or build the network with igc.nn by hand"

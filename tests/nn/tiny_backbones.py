@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from igc.nn import GatedNetwork
+from igc.nn import GatedNetwork, gate
+from igc.nn.wrappers import unwrapped
+
+
+class Two(nn.Module):
+    """Two convolutions; how they are called is the test's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
 
 
 class Block(nn.Module):
@@ -120,6 +129,42 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
     assert actual.dtype == expected.dtype == torch.float64
     assert actual.shape == expected.shape
     assert (actual - expected).abs().max() <= 1e-10 * expected.abs().max()
+
+
+def trains_as_before(
+    backbone: nn.Module, x: Tensor | None = None, *, at: object = "layer", **options: object
+) -> list[str]:
+    """Asserts that a fresh gated network has the outputs and the gradients of `backbone`.
+
+    In float64, in the backbone's mode, with all gates open and closed. While all branches are
+    copies, the network is the backbone as a function of the weights that they have in common: the
+    branches' gradients add up to the backbone's. Returns the names of the weights that have one.
+    """
+    x = torch.randn(2, 3, 4, 4) if x is None else x
+    x, backbone = x.double(), backbone.double()
+    backbone.zero_grad()
+    torch.manual_seed(0)
+    expected = tensors_in(backbone(x))
+    torch.stack([y.sin().sum() for y in expected]).sum().backward()
+    inside = unwrapped(backbone)
+    for init in (1.0, -1.0):
+        net = gate(backbone, heads("t"), at=at, init=init, **options)  # type: ignore[arg-type]
+        net.double().train(backbone.training)
+        torch.manual_seed(0)
+        actual = tensors_in(net(x)["t"])
+        torch.stack([y.sin().sum() for y in actual]).sum().backward()
+        for one, other in zip(actual, expected, strict=True):
+            assert_close(one, other)
+        grads: dict[str, Tensor] = {}
+        for branch in net.branches.values():
+            for name, parameter in branch.named_parameters():
+                if parameter.grad is not None:
+                    grads[name] = grads.get(name, 0) + parameter.grad
+        expected_grads = {n: p.grad for n, p in inside.named_parameters() if p.grad is not None}
+        assert sorted(grads) == sorted(expected_grads)
+        for name, grad in grads.items():
+            torch.testing.assert_close(grad, expected_grads[name], rtol=1e-9, atol=1e-9)
+    return [name for name, parameter in inside.named_parameters() if parameter.grad is not None]
 
 
 def unused_parameters(net: GatedNetwork, *inputs: Tensor) -> list[str]:
