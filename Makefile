@@ -48,7 +48,7 @@ format: $(STAMP) ## sort imports and format every file
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format --quiet .
 
-docs/ops.md: $(STAMP) $(wildcard igc/ops/*.py igc/emit/onnx/lower/*.py igc/testing/op_*.py) ## write the list of operations from the rule table
+docs/ops.md: $(STAMP) $(wildcard igc/ops/*.py igc/emit/onnx/lower/*.py igc/emit/torch/*.py igc/audit/surrogates.py igc/testing/op_*.py) ## write the list of operations from the tables
 	@$(BIN)/python -m igc.testing.op_listing > $@.new && mv $@.new $@
 
 clean: ## remove .venv, caches and builds

@@ -9,7 +9,7 @@ that is not here reads all that it is given.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -143,4 +143,27 @@ TABLE: dict[str, Surrogate] = {
     "amax": lambda x, dim=(), keepdim=False: x.sum(dim, keepdim),
     "amin": lambda x, dim=(), keepdim=False: x.sum(dim, keepdim),
     "scaled_dot_product_attention": _attention,
+}
+
+#: Why an op has none, and is taken to read all that it is given.
+MISSING: Mapping[str, str] = {
+    "rare between a gate and what it closes": "addbmm addmv baddbmm linalg_cross instance_norm "
+    "rms_norm _safe_softmax _weight_norm_interface log_sigmoid prelu floor_divide tril triu "
+    "unfold isin diag_embed diagonal _upsample_bicubic2d_aa _upsample_bilinear2d_aa "
+    "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d",
+    "one entry of its result hangs on all of a line": "all any argmax argmin count_nonzero "
+    "linalg_vector_norm _log_softmax logsumexp max min median nansum prod std var argsort "
+    "bucketize cummax cummin cumprod kthvalue logcumsumexp searchsorted sort mode topk",
+    "its places are computed: it may read any entry": "_unsafe_index index_add index_copy "
+    "index_fill index_put masked_scatter scatter scatter_add scatter_reduce take max_unpool2d "
+    "max_unpool3d affine_grid_generator grid_sampler grid_sampler_2d grid_sampler_3d",
+    "every entry of its result is made of all": "_fft_c2r _fft_r2c fft_fft2 fft_ifft2 fft_irfft "
+    "fft_irfft2 fft_rfft fft_rfft2 gru lstm rnn_relu rnn_tanh",
+    "made of numbers alone: it reads nothing": "eye linspace ones zeros scalar_tensor "
+    "tril_indices triu_indices sym_size",
+    "another spelling, which capture does not make": "_convolution native_group_norm "
+    "native_layer_norm narrow_copy select_copy slice_copy _reshape_alias _reshape_copy "
+    "expand_copy permute_copy split_with_sizes_copy squeeze_copy t_copy transpose_copy "
+    "unbind_copy unfold_copy unsqueeze_copy view_copy reflection_pad1d reflection_pad2d "
+    "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d",
 }

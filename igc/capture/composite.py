@@ -42,9 +42,9 @@ def decompositions(
     Best first; the last one writes out nothing that torch could fail on.
     """
     least = {op: table[op] for op in WRITTEN_OUT if op in table}
-    if not any(_composite(op, known) for op in _called(graph)):
+    if not any(is_composite(op, known) for op in _called(graph)):
         return [least]
-    return [least | {op: table[op] for op in list(table) if _composite(op, known)}, least]
+    return [least | {op: table[op] for op in list(table) if is_composite(op, known)}, least]
 
 
 def _called(graph: fx.Graph) -> set[Any]:
@@ -53,7 +53,8 @@ def _called(graph: fx.Graph) -> set[Any]:
     return {(pure_overload(t) or t) if t._schema.is_mutable else t for t in calls}
 
 
-def _composite(op: Any, known: Mapping[str, Any]) -> bool:
+def is_composite(op: Any, known: Mapping[str, Any]) -> bool:
+    """Whether an op that is not in `known` is one that torch runs as others, and is not kept."""
     if not isinstance(op, torch._ops.OpOverload) or op.namespace != "aten" or str(op) in known:
         return False
     name = str(op).split(".")[1]

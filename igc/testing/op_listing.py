@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from igc.ops import FAMILIES, TABLE
 from igc.ops.limits import LIMITS, OPAQUE
-from igc.testing.op_table import OpRow, rows
+from igc.testing.op_table import OpRow, gaps, reason, rows
 
 HEAD = """\
 # What igc knows of each operation
@@ -29,15 +29,23 @@ entries.
 
 | column | entry |
 |---|---|
+| relation | those that the rule returns; *written*: capture writes it as other operations |
 | MACs | counted, or 0: it multiplies and adds nothing |
-| ONNX | direct: igc writes its nodes |
+| ONNX | direct: igc writes its nodes; torch: torch.onnx.export writes the file; or refused |
 | source text | a layer of `torch.nn`, or PyTorch as people write it; otherwise `torch.ops.aten` |
 | audit | by entry: the auditor knows what each entry may read; otherwise it takes all to be read |
 
-`-` is no entry; [below](#where-an-entry-is-missing) stands why.
+`-` is no entry; [below](#where-an-entry-is-missing) stands why. Overloads have their names, but for
+`default`.
 """
-COLUMNS = "| operations | relation | MACs | ONNX | source text | audit |\n|---|---|---|---|---|---|"
-TITLES = {"macs": "MACs", "onnx": "ONNX", "text": "Source text", "audit": "Audit"}
+HEADER = "| operations | relation | MACs | ONNX | source text | audit | rule |\n" + "|---" * 7 + "|"
+TITLES = {
+    "relation": "Relation",
+    "macs": "MACs",
+    "onnx": "ONNX",
+    "text": "Source text",
+    "audit": "Audit",
+}
 
 
 def markdown() -> str:
@@ -46,20 +54,20 @@ def markdown() -> str:
     lines = [HEAD]
     for family in dict.fromkeys(row.family for row in every):
         module = FAMILIES.get(family)
-        told = inspect.getdoc(module) if module else "Operations without any rule."
-        lines += [f"## {family}", "", told or "", "", COLUMNS]
+        about = inspect.getdoc(module) if module else "Operations without any rule."
+        lines += [f"## {family}", "", about or "", "", HEADER]
         lines += _table(row for row in every if row.family == family)
         lines.append("")
     lines += ["## Where a rule is more cautious than it need be", ""]
     lines += [f"- **{name}**: {why}" for name, why in LIMITS.items()]
     lines += ["", "## What no relation describes", ""]
     lines += [f"- **{name}**: {why}" for name, why in OPAQUE.items()]
-    lines += ["", "## Where an entry is missing", "", "### Relation", ""]
-    lines += _reasons({row.name: row.why for row in every if row.why})
+    lines += ["", "## Where an entry is missing"]
+    told = gaps()
     for column, title in TITLES.items():
-        lacking = (row for row in every if column in row.lacks())
+        lacking = [row.name for row in every if column in row.lacks()]
         lines += ["", f"### {title}", ""]
-        lines += _reasons({row.name: row.reason(column) for row in lacking})
+        lines += _reasons({name: reason(name, column, told) for name in lacking})
     lines += ["", f"{len(TABLE)} operations with a rule, {len(every) - len(TABLE)} without.", ""]
     return "\n".join(lines)
 
@@ -68,16 +76,19 @@ def _table(family: Iterable[OpRow]) -> list[str]:
     """Operations with the same entries share a line."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for row in family:
-        entries = (row.relation, row.macs, row.onnx, row.text, row.audit)
+        entries = (row.relation, row.macs, row.onnx, row.text, row.audit, row.words)
         alike.setdefault(entries, []).append(_short(row.name))
-    return [f"| {', '.join(names)} | {' | '.join(entries)} |" for entries, names in alike.items()]
+    return [
+        f"| {', '.join(names)} | {' | '.join(e.replace('|', '/') for e in entries)} |"
+        for entries, names in alike.items()
+    ]
 
 
-def _reasons(why: dict[str, str]) -> list[str]:
+def _reasons(told: dict[str, str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
-    for name, reason in why.items():
-        by_reason.setdefault(reason, []).append(_short(name))
-    return [f"- {reason}: {', '.join(names)}" for reason, names in sorted(by_reason.items())]
+    for name, why in told.items():
+        by_reason.setdefault(why, []).append(_short(name))
+    return [f"- {why}: {', '.join(names)}" for why, names in sorted(by_reason.items())]
 
 
 def _short(name: str) -> str:

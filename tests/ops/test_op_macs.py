@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.counting import Cost, MacCounter, count
+from igc.ops import TABLE
 from igc.ops.macs import COUNTED_OPS, ZERO_OPS, is_free, op_macs
 from igc.program.schema import base_name
 
@@ -130,6 +131,13 @@ def test_no_op_is_both_counted_and_free() -> None:
         if hasattr(aten, name):
             packet = getattr(aten, name)
             assert not is_free(getattr(packet, packet.overloads()[0])), name
+
+
+def test_no_op_with_a_rule_is_listed_as_free() -> None:
+    """It is free for having a rule and no count."""
+    ruled = {name.split(".")[1] for name in TABLE}
+    for reason, names in ZERO_OPS.items():
+        assert names.isdisjoint(ruled), reason
 
 
 def test_every_listed_op_exists() -> None:

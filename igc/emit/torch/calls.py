@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from igc.emit.torch.literals import Writer
-from igc.program.schema import bind, given, op_name, operation
+from igc.program.schema import base_name, bind, given, op_name, operation
 
 Render = Callable[[Writer, fx.Node], str]
 
@@ -77,6 +77,12 @@ def render(write: Writer, node: fx.Node) -> str:
     if name in SAME_F:
         return write.call(f"F.{name}", *positional, **keywords)
     return write.call(f"torch.ops.{operation(node)}", *node.args, **node.kwargs)
+
+
+def has_text(op: torch._ops.OpOverload) -> bool:
+    """Whether calls of an op are written as readable PyTorch, for most of its arguments."""
+    name = base_name(op)
+    return name in TORCH | SAME_F | set(SPECIAL) or str(op).removeprefix("aten.") in SPECIAL
 
 
 def _size(write: Writer, node: fx.Node) -> str:

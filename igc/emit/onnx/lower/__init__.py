@@ -38,7 +38,7 @@ from igc.emit.onnx.lower.graph import OnnxGraph, OnnxNode
 from igc.emit.sizes import size_names
 from igc.program import Program
 from igc.program.nodes import layer_of
-from igc.program.schema import is_size, op_name, operation
+from igc.program.schema import base_name, is_size, op_name, operation
 
 __all__ = ["OnnxGraph", "OnnxNode", "Unsupported", "lower"]
 
@@ -81,6 +81,11 @@ def lower(program: Program, inputs: tuple[str, ...]) -> tuple[OnnxGraph, list[Re
     telling = size_names(program)
     pairs = zip(program.outputs, program.output_nodes, strict=True)
     return graph, [Result(name, at.dtype(n), at.dims(n, telling)) for name, n in pairs]
+
+
+def has_form(op: torch._ops.OpOverload) -> bool:
+    """Whether calls of an op are written directly, for most of its arguments; sizes are."""
+    return base_name(op) in RULES or op is torch.ops.aten.sym_size.int
 
 
 def _lower(at: Lowering, node: fx.Node) -> Lowered:

@@ -1,0 +1,30 @@
+"""Operations that have no direct ONNX form here, and why; names with or without an overload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RARE = "so rare in networks that torch.onnx.export may write it"
+SPELLING = "another spelling, which capture does not make"
+NUMBERS = "made of numbers alone, and folded to a constant where these are known"
+
+#: Reason -> what `torch.onnx.export` writes.
+BY_TORCH: Mapping[str, str] = {
+    RARE: "acosh asinh atanh angle erfc exp2 expm1 isneginf isposinf sgn signbit ldexp "
+    "bitwise_left_shift bitwise_right_shift nansum logcumsumexp masked_scatter take diag_embed "
+    "diagonal addbmm addmv _safe_softmax _weight_norm_interface",
+    SPELLING: "convolution native_layer_norm native_group_norm reflection_pad1d reflection_pad2d "
+    "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d _adaptive_avg_pool2d "
+    "view_copy permute_copy unsqueeze_copy expand_copy unfold_copy unbind_copy t_copy "
+    "squeeze_copy transpose_copy split_with_sizes_copy narrow_copy _reshape_alias",
+    NUMBERS: "eye linspace",
+    "complex numbers, which ONNX has as pairs": "_fft_c2r _fft_r2c fft_fft2 fft_ifft2 fft_irfft "
+    "fft_irfft2 fft_rfft fft_rfft2",
+}
+#: Reason -> what nobody writes: the network is refused, with the op and its layer.
+REFUSED: Mapping[str, str] = {
+    "ONNX has no operator for it": "digamma erfinv lgamma copysign cummax cummin cumprod mode isin",
+    "onnxruntime refuses what torch.onnx.export makes of it": "scatter_reduce",
+    SPELLING: "_convolution _adaptive_avg_pool3d _reshape_copy select_copy slice_copy",
+    NUMBERS: "tril_indices triu_indices",
+}
