@@ -93,6 +93,9 @@ def x() -> Tensor:
 #: What each public function is given here; a source is a gated module, a static one or a program.
 CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "compile": lambda net, at: igc.compile(net, x()),
+    "deliver": lambda net, at: igc.deliver(
+        net, at / "m.onnx", x(), torch=at / "s.pt", source=at / "source", report=at / "r.html"
+    ),
     "save": lambda net, at: igc.save(net, at / "net.pt", x()),
     "sparsity_loss": lambda net, at: igc.sparsity_loss(net, kind="l1").backward(),
     "inspect": lambda net, at: igc.inspect(net),
