@@ -240,7 +240,7 @@ def test_half_precision_files_that_are_wrong_are_found(tmp_path: Path) -> None:
 def test_half_precision_files_are_held_to_a_share_of_the_value() -> None:
     """256 epsilons are nothing in float32, a quarter of the value in float16."""
     net = nn.Linear(4, 3).half().eval()
-    network, chosen = Agreement(igc.compile(net, (torch.randn(2, 4).half(),)))._asked
+    network, chosen = Agreement(igc.compile(net, (torch.randn(2, 4).half(),))).asked
     assert len(chosen) == 2
     for draw in chosen:
         (yard,) = Reference(network, draw, [0]).yardsticks(torch.float16)
