@@ -15,6 +15,7 @@ import torch
 from torch import fx
 
 from igc.program.nodes import SIZE_OPS
+from igc.program.schema import base_name
 
 aten = torch.ops.aten
 # Ops that may hand back their operand itself although their schema does not say so.
@@ -80,7 +81,7 @@ def _aliases(node: fx.Node) -> bool:
         return True
     if not isinstance(target, torch._ops.OpOverload):
         return False
-    if str(target).split(".")[1] in MAYBE_SAME:
+    if base_name(target) in MAYBE_SAME:
         return True
     return any(
         r.alias_info is not None and not r.alias_info.is_write for r in target._schema.returns

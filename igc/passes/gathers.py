@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from igc.ops.facts import operand
 from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Program
-from igc.program.nodes import args_of
 from igc.program.rebuild import Env
+from igc.program.schema import argument
 from igc.program.shapes import shapes
 
 aten = torch.ops.aten
@@ -36,7 +37,7 @@ class MoveGathersFirst:
             for node in program.graph.nodes
             if node.target is aten.index_select.default
             and len(facts[node].dims) >= 3
-            and args_of(node)[1] % len(facts[node].dims) == len(facts[node].dims) - 1
+            and argument(node, "dim") % len(facts[node].dims) == len(facts[node].dims) - 1
         }
         return _move(program, last) if last else program
 
@@ -47,7 +48,7 @@ def _move(program: Program, last: dict[fx.Node, int]) -> Program:
     def make(node: fx.Node, env: Env) -> fx.Node | None:
         if node not in last:
             return None
-        x, _, index = args_of(node)
+        x, index = operand(node, "self"), operand(node, "index")
         rank = last[node]
         rows = build.call(node.meta, aten.permute.default, env[x], [rank - 1, *range(rank - 1)])
         taken = build.call(node.meta, aten.index_select.default, rows, 0, env[index])

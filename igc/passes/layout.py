@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import fx
 
+from igc.ops.facts import operand
 from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Program
@@ -128,5 +129,5 @@ def _gather(
     old = cast("fx.Node", node.args[0])
     parts = cast("list[fx.Node]", old.args[0])
     places = torch.cat([torch.arange(facts[s].dims[site.axis]) + starts[s] for s in parts])
-    index = build.pool.values[str(cast("fx.Node", node.args[2]).target)]
+    index = build.pool.values[str(operand(node, "index").target)]
     return build.take(node.meta, joined, site.axis, places[index].numpy(), start)
