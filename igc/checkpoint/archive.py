@@ -11,6 +11,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from igc.errors import BadCheckpoint, BadInput, one_line
 MAX_DIRECTORY = 32 << 20
 CHUNK = 1 << 20
 
+_LOCAL = struct.Struct("<26x2H")
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -27,11 +29,16 @@ _LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 @dataclass(frozen=True)
 class Archive:
-    """A torch archive that passed every check: its pickle, and what its file looked like."""
+    """A torch archive that passed every check: its pickle, and what its file looked like.
+
+    `entries` says where each entry's bytes lie, start and length, by its name without the folder
+    that all of them share.
+    """
 
     path: Path
     pickle: bytes
     stamp: tuple[int, int, int]
+    entries: Mapping[str, tuple[int, int]]
 
     def check_unchanged(self) -> None:
         """Raises `BadCheckpoint` if the file was replaced or written to since it was checked."""
@@ -61,10 +68,11 @@ def open_archive(path: Path, max_pickle: int) -> Archive:
             if archive.start_dir != start:
                 raise BadCheckpoint("it is damaged: its directory is not where it should be")
             pickle = _check_entries(archive, path.stat().st_size, max_pickle)
+            entries = _places(path, archive)
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError,
             NotImplementedError, KeyError, struct.error) as error:  # fmt: skip
         raise BadCheckpoint(f"it is damaged: {one_line(error, 160, in_ascii=True)}") from None
-    return Archive(path, pickle, stamp)
+    return Archive(path, pickle, stamp, entries)
 
 
 def _check_entries(archive: zipfile.ZipFile, size: int, max_pickle: int) -> bytes:
@@ -93,6 +101,18 @@ def _check_entries(archive: zipfile.ZipFile, size: int, max_pickle: int) -> byte
             while entry is not pickles[0] and stream.read(CHUNK):
                 pass
     return archive.read(pickles[0])
+
+
+def _places(path: Path, archive: zipfile.ZipFile) -> dict[str, tuple[int, int]]:
+    """Where the bytes of each entry lie; zipfile has read every entry and its own header before."""
+    found = {}
+    with path.open("rb") as file:
+        for entry in archive.infolist():
+            file.seek(entry.header_offset)
+            name, extra = _LOCAL.unpack(file.read(_LOCAL.size))
+            start = entry.header_offset + _LOCAL.size + name + extra
+            found[entry.filename.partition("/")[2]] = (start, entry.file_size)
+    return found
 
 
 def _directory_start(path: Path) -> int:

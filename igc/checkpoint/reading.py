@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from igc.checkpoint.archive import open_archive, regular_file
+from igc.checkpoint.archive import Archive, open_archive, regular_file
 from igc.checkpoint.data import from_data
 from igc.checkpoint.data.fields import record, table
 from igc.checkpoint.gated_graph import BUFFER, FROZEN, PARAMETER, GatedGraph
@@ -109,8 +109,13 @@ def read_archive(path: Path) -> Any:
     """What `torch.load` returns for the file, after all checks; tensors are memory-mapped."""
     archive = open_archive(path, MAX_PICKLE)
     scan(archive.pickle)
+    return load_scanned(archive)
+
+
+def load_scanned(archive: Archive) -> Any:
+    """What `torch.load` returns for an archive whose pickle `scan` let pass."""
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found = torch.load(archive.path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch.load raises every kind there is for a crafted file
         reason = one_line(error, 160, in_ascii=True)
         raise BadCheckpoint(f"it is damaged: {reason or type(error).__name__}") from None

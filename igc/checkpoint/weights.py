@@ -1,112 +1,137 @@
-"""Plain weight files, and the user's own code that builds the network for them."""
+"""Plain weight files: torch, safetensors, and several files with an index."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from igc.checkpoint.archive import regular_file
-from igc.checkpoint.reading import read_archive, state_tensors
-from igc.errors import BadCheckpoint, BadInput, one_line, show
+from igc.checkpoint.archive import Archive, open_archive, regular_file
+from igc.checkpoint.choice import choose, has_tensors, is_tensor, names
+from igc.checkpoint.inert import Stored, read_inert
+from igc.checkpoint.mapped import MappedFile
+from igc.checkpoint.names import unwrapped
+from igc.checkpoint.reading import MAX_PICKLE, load_scanned, state_tensors
+from igc.checkpoint.scan import scan
+from igc.checkpoint.shards import is_index, read_shards
+from igc.errors import BadCheckpoint, one_line, show
 
-WRAPPERS = ("state_dict", "model", "model_state_dict")
-SHOWN = 8
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a weight file by name, and `notes`: what a user should know of the choice.
+
+    `versions` is the `_metadata` of a state_dict: by the path of a module, which version of its
+    class wrote the tensors. Some layers read older versions in their own way.
+    """
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a weight file by name: torch or safetensors, memory-mapped where possible.
+def read_weights(path: str | os.PathLike[str], key: str | None = None) -> Weights:
+    """The tensors of a weight file, memory-mapped where possible; nothing in the file is run.
 
-    The state_dict may lie bare in the file or under `state_dict`, `model` or `model_state_dict`;
-    a `module.` in front of every name is dropped. Raises `BadInput` for a path that cannot be
-    read and `BadCheckpoint` for a file that holds anything else.
+    A state_dict may lie bare in the file or under one of the usual keys (`choice.USUAL`); `key`
+    names another, a path `a.b`, or the beginning that the wanted names have. What DataParallel,
+    torch.compile and AveragedModel add to the names is dropped. What lies beside the tensors is
+    left out, and noted where reading it would run code. Raises `BadInput` for a path that cannot
+    be read and `BadCheckpoint` for a file without such tensors.
     """
     file = regular_file(path)
     try:
-        found = _safetensors(file) if _is_safetensors(file) else _unwrap(read_archive(file))
-        tensors = state_tensors(found)
+        if is_index(file):
+            return _made(read_shards(file, _shard), key)
+        return _read(file, key)
     except BadCheckpoint as error:
         raise BadCheckpoint(f"cannot load {file}: {error}") from None
-    if tensors and all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): t for name, t in tensors.items()}
-    return tensors
 
 
-def load_into(module: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Loads a weight file into `module`, strictly: every key once, every shape the same.
-
-    Raises `BadCheckpoint` with missing, unexpected and mis-shaped keys listed, eight of each;
-    the module is then left as it was.
-    """
-    given = read_state_dict(path)
-    wanted = {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
-    problems = [
-        _listing("missing", [k for k in wanted if k not in given]),
-        _listing("unexpected", [k for k in given if k not in wanted]),
-        _listing(
-            "of another shape",
-            [
-                f"{k} ({_shape(given[k])} in the file, {_shape(wanted[k])} in the network)"
-                for k in wanted
-                if k in given and given[k].shape != wanted[k].shape
-            ],
-        ),
-    ]
-    if any(problems):
-        listed = "; ".join(filter(None, problems))
-        raise BadCheckpoint(f"{Path(path)} does not fit {type(module).__name__}: {listed}")
-    module.load_state_dict(given, strict=False)  # keys are checked above, and only tensors count
+def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dict[str, Tensor]:
+    """The tensors that `read_weights` finds."""
+    return read_weights(path, key).tensors
 
 
-def build_model(spec: str) -> nn.Module:
-    """The network that the user's factory builds; `spec` is FILE.py:factory or pkg.mod:factory.
-
-    This runs the user's own code: never call it with a spec that came out of a checkpoint. The
-    factory is called without arguments. Raises `BadInput`, naming file and factory, for whatever
-    goes wrong.
-    """
-    place, _, factory = spec.rpartition(":")
-    if not place or not factory.isidentifier():
-        raise BadInput(f"--model {show(spec)}: write FILE.py:factory or pkg.mod:factory")
+def _shard(file: Path) -> Mapping[str, Tensor]:
+    """The tensors of one file of several: bare, under the names that the index knows."""
     try:
-        module = _import_file(place) if place.endswith(".py") else importlib.import_module(place)
-        if not hasattr(module, factory):
-            raise BadInput(f"--model {spec}: {place} defines no '{factory}'")
-        made: Any = getattr(module, factory)
-        network = made if isinstance(made, nn.Module) else made()
-    except BadInput:
-        raise
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
-        reason = one_line(error, 200)
-        raise BadInput(f"--model {spec}: {type(error).__name__}: {reason}") from error
-    if not isinstance(network, nn.Module):
-        raise BadInput(f"--model {spec}: it returns a {type(network).__name__}, not an nn.Module")
-    return network
+        if _is_safetensors(file):
+            return _safetensors(file)
+        archive = open_archive(file, MAX_PICKLE)
+        scan(archive.pickle)
+        found = load_scanned(archive)
+        if not isinstance(found, dict):
+            raise BadCheckpoint(f"it holds {show(found)}, expected a state_dict")
+        return state_tensors(found)
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"in {show(file.name)}: {error}") from None
 
 
-def _import_file(place: str) -> Any:
-    """The module in that file, which may import its neighbours as if it were run by itself."""
-    file = regular_file(place).resolve()
-    name = f"igc_model_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise BadInput(f"--model: {place} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickling look a class's module up there
-    if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
+def _read(file: Path, key: str | None) -> Weights:
+    if _is_safetensors(file):
+        return _made(_safetensors(file), key)
+    archive = open_archive(file, MAX_PICKLE)
     try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+        scan(archive.pickle)
+    except BadCheckpoint as refusal:
+        return _made_of_stand_ins(archive, key, str(refusal))
+    return _made(load_scanned(archive), key)
+
+
+def _made_of_stand_ins(archive: Archive, key: str | None, refusal: str) -> Weights:
+    """The chosen tensors of a file that torch may not read whole; `refusal` says why not."""
+    found, foreign = read_inert(archive.pickle)
+    if not isinstance(found, dict) or found.get("format") == "igc":
+        raise BadCheckpoint(refusal)
+    try:
+        part, notes = choose(found, key)
+    except BadCheckpoint as error:
+        named = f" (it names code, which igc never runs: {names(foreign)})" if foreign else ""
+        raise BadCheckpoint(f"{error}{named}") from None
+    if not has_tensors(part):
+        raise BadCheckpoint(refusal)
+    file = MappedFile(archive)
+    for name, value in part.items():
+        if isinstance(value, Stored):
+            part[name] = file.tensor(value, name)
+    if foreign:
+        notes.append(f"skipped, and nothing of it was run: {names(foreign)}")
+    return _checked(part, notes)
+
+
+def _made(found: Any, key: str | None) -> Weights:
+    """The chosen tensors of what a file holds."""
+    if not isinstance(found, dict):
+        raise BadCheckpoint(f"it holds {show(found)}, expected a state_dict")
+    if found.get("format") == "igc":
+        raise BadCheckpoint("it holds a whole network; load it without --model")
+    return _checked(*choose(found, key))
+
+
+def _checked(part: dict[Any, Any], notes: list[str]) -> Weights:
+    """The tensors of the part that was chosen; what is none is left out and noted."""
+    tensors = {name: value for name, value in part.items() if is_tensor(value)}
+    others = [name for name in part if name not in tensors]
+    if tensors and others:
+        notes = [*notes, f"left out, being no tensors: {names(others)}"]
+    return Weights(unwrapped(state_tensors(tensors or part)), tuple(notes), _versions(part))
+
+
+def _versions(part: Any) -> dict[str, dict[str, Any]]:
+    """The `_metadata` of a state_dict as far as it is what torch writes: versions by module."""
+    found = getattr(part, "_metadata", None)
+    if not isinstance(found, dict):
+        return {}
+    return {
+        path: {"version": held["version"]}
+        for path, held in found.items()
+        if isinstance(path, str) and isinstance(held, dict) and type(held.get("version")) is int
+    }
 
 
 def _is_safetensors(file: Path) -> bool:
@@ -123,27 +148,3 @@ def _safetensors(file: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         reason = one_line(error, 160, in_ascii=True)
         raise BadCheckpoint(f"it is no proper safetensors file: {reason}") from None
-
-
-def _unwrap(found: Any) -> Mapping[Any, Any]:
-    if not isinstance(found, dict):
-        raise BadCheckpoint(f"it holds {show(found)}, expected a state_dict")
-    if found.get("format") == "igc":
-        raise BadCheckpoint("it holds a whole network; load it without --model")
-    for key in WRAPPERS:
-        if isinstance(found.get(key), dict):
-            inner: Mapping[Any, Any] = found[key]
-            return inner
-    return found
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(str(n) for n in tensor.shape) or "scalar"
-
-
-def _listing(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    shown = ", ".join(ascii(n)[1:-1][:200] for n in names[:SHOWN])
-    return f"{len(names)} {what}: {shown}{more}"
