@@ -21,13 +21,13 @@ def is_index(path: Path) -> bool:
     return path.suffix.lower() == ".json"
 
 
-def shard_files(path: Path) -> list[Path]:
-    """The files that an index names, in order; raises `BadCheckpoint` for what is no such index.
+def with_shards(path: Path) -> list[Path]:
+    """The file, and those that it names where it is an index; raises `BadCheckpoint` for a bad one.
 
-    Every file lies, links followed, in the folder of the index, or in that where the index itself
-    lies where it is a link.
+    Every one of them lies, links followed, in the folder of the index, or in that where the index
+    itself lies where it is a link.
     """
-    return list(_shards(path))
+    return [path, *_shards(path)] if is_index(path) else [path]
 
 
 def read_shards(path: Path, read: Callable[[Path], Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from igc.analysis import blocks
 from igc.analysis.cost import Cost, cost
+from igc.checkpoint.shards import with_shards
 from igc.errors import BadInput, IgcError
 from igc.onnx_files.cost import onnx_cost
 from igc.program import Program
@@ -204,5 +205,6 @@ def _file_sizes(files: Files | None) -> dict[str, dict[str, int]]:
         if column not in ("gated", "static"):
             raise BadInput(f"report: files belong to 'gated' or 'static', not '{column}'")
         for each in [path] if isinstance(path, (str, PathLike)) else path:
-            found.setdefault(column, {}).update(_one(fspath(each)))
+            for file in with_shards(Path(each)):
+                found.setdefault(column, {}).update(_one(fspath(file)))
     return found

@@ -5,6 +5,9 @@ Whatever the mutation, a file is refused in one line, or loads as a network; not
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import io
 import json
 import time
 import zipfile
@@ -16,9 +19,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import igc
-from igc.checkpoint import load_program, read_state_dict
+from igc.checkpoint import load_into, load_program, read_state_dict
 from igc.errors import BadInput
 from igc.ops.allowed import allowed
 
@@ -91,6 +95,22 @@ def test_the_index_under_right_checksums(edits: Any, checkpoint: Path, folder: P
                 content = edited(content, edits)
             new.writestr(entry.filename, content)
     outcome(lambda: load_program(path))
+
+
+@quick
+@given(edits=EDITS)
+def test_the_index_of_weights_beside_objects(edits: Any, folder: Path) -> None:
+    """Read by igc itself, as torch takes no such file."""
+    buffer, path = io.BytesIO(), folder / "objects.pt"
+    args = argparse.Namespace(when=datetime.date(2024, 1, 2), sizes=[(1, 2), {"a": b"x"}])
+    torch.save({"args": args, "model": nn.Linear(2, 3).state_dict()}, buffer)
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename.endswith("data.pkl"):
+                content = edited(content, edits)
+            new.writestr(entry.filename, content)
+    outcome(lambda: load_into(nn.Linear(2, 3), path))
 
 
 @quick

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from igc.checkpoint import load_into, read_state_dict
-from igc.checkpoint.shards import shard_files
+from igc.checkpoint.shards import with_shards
 from igc.errors import BadCheckpoint, BadInput
 
 Save = Callable[[Any, Path], None]
@@ -49,7 +49,7 @@ def test_shards_are_read(save: Save, ending: str, head: str, tmp_path: Path) -> 
     path = sharded(tmp_path, save, ending, state)
     assert load_into(target, path) == ()
     assert all(torch.equal(target.state_dict()[k], v) for k, v in source.state_dict().items())
-    assert shard_files(path) == [tmp_path / (shard + ending) for shard in SHARDS]
+    assert with_shards(path) == [path, *(tmp_path / (shard + ending) for shard in SHARDS)]
     with pytest.raises(BadCheckpoint, match=r"one file of several: give their .index.json"):
         load_into(target, tmp_path / (SHARDS[0] + ending))
 
