@@ -15,7 +15,7 @@ from .common import (
     require_file,
     require_shapes,
 )
-from .options import Input, Json, Model
+from .options import Input, Json, Key, Model
 
 if TYPE_CHECKING:
     from igc.audit import Audit
@@ -40,6 +40,7 @@ def command(
         ),
     ],
     model: Model = None,
+    key: Key = None,
     shapes: Input = None,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +62,7 @@ def command(
     require_file(onnx)
     with only_results_on_stdout():
         require_shapes(against, model, inputs)
-        network = load_network(against, model)
+        network = load_network(against, model, key)
         from igc.audit import audit
         from igc.capture import capture
         from igc.certificate.manifest import hashes

@@ -84,10 +84,17 @@ def example_inputs(shapes: Sequence[InputShape] | None) -> tuple[Tensor, ...] | 
     return tuple(make(shape) for shape in shapes)
 
 
-def load_network(path: Path, model: str | None) -> nn.Module:
+def tell(notes: Sequence[str]) -> None:
+    """Prints notes on stderr, one line each."""
+    for note in notes:
+        print(f"igc: note: {note}", file=sys.stderr)
+
+
+def load_network(path: Path, model: str | None, key: str | None = None) -> nn.Module:
     """Returns the network in eval mode: from an igc file, or a state_dict file plus `model`.
 
-    Raises BadInput when the two do not fit.
+    `key` chooses a part of a state_dict file; what igc chose is told on stderr. Raises BadInput
+    when they do not fit.
     """
     require_file(path)
     import igc
@@ -95,8 +102,9 @@ def load_network(path: Path, model: str | None) -> nn.Module:
     from igc.errors import BadInput
 
     if checkpoint.is_igc_file(path):
-        if model is not None:
-            raise BadInput(f"{path} carries its own network; leave out --model")
+        for option, given in (("--model", model), ("--key", key)):
+            if given is not None:
+                raise BadInput(f"{path} carries its own network; leave out {option}")
         return igc.load(path)
     if model is None:
         raise BadInput(
@@ -104,7 +112,7 @@ def load_network(path: Path, model: str | None) -> nn.Module:
             "that builds its network with --model FILE.py:factory"
         )
     network = checkpoint.build_model(model)
-    checkpoint.load_into(network, path)
+    tell(checkpoint.load_into(network, path, key))
     return network.eval()
 
 

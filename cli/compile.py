@@ -11,7 +11,7 @@ import typer
 
 from . import render
 from .common import example_inputs, load_network, only_results_on_stdout, print_json, require_shapes
-from .options import Checkpoint, FullSize, Input, Json, Model, Tasks
+from .options import Checkpoint, FullSize, Input, Json, Key, Model, Tasks
 from .parse import suffixes
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def command(
         typer.Option("--out", metavar="MODEL.onnx", show_default=False, help="The ONNX file."),
     ],
     model: Model = None,
+    key: Key = None,
     shapes: Input = None,
     tasks: Tasks = None,
     torch_out: Annotated[
@@ -126,7 +127,7 @@ def command(
     require_shapes(checkpoint, model, inputs)
     after = _tracer(print_after or [], stop_after, split_groups)
     with only_results_on_stdout():
-        network = load_network(checkpoint, model)
+        network = load_network(checkpoint, model, key)
         import igc
 
         found = igc.deliver(

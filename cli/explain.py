@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .common import example_inputs, load_network, only_results_on_stdout, print_json, require_shapes
-from .options import Checkpoint, Input, Json, Model
+from .options import Checkpoint, Input, Json, Key, Model
 
 
 def command(
@@ -21,6 +21,7 @@ def command(
         ),
     ] = None,
     model: Model = None,
+    key: Key = None,
     shapes: Input = None,
     as_json: Json = False,
 ) -> None:
@@ -35,7 +36,7 @@ def command(
     inputs = example_inputs(shapes)
     with only_results_on_stdout():
         require_shapes(checkpoint, model, inputs)
-        network = load_network(checkpoint, model)
+        network = load_network(checkpoint, model, key)
         import igc
 
         explanation = igc.explain(network, layer, inputs)

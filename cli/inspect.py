@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from . import render
 from .common import load_network, only_results_on_stdout, print_json
-from .options import Checkpoint, Json, Model
+from .options import Checkpoint, Json, Key, Model
 
 
-def command(checkpoint: Checkpoint, model: Model = None, as_json: Json = False) -> None:
+def command(
+    checkpoint: Checkpoint, model: Model = None, key: Key = None, as_json: Json = False
+) -> None:
     """Show the share of open gates per layer and task, and each task's share in the mixes.
 
     Examples:
@@ -17,7 +19,7 @@ def command(checkpoint: Checkpoint, model: Model = None, as_json: Json = False) 
       igc inspect weights.pt --model nets.py:make_net --json
     """
     with only_results_on_stdout():
-        network = load_network(checkpoint, model)
+        network = load_network(checkpoint, model, key)
         import igc
 
         inspection = {**igc.inspect(network).to_dict(), "network": checkpoint.name}

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import audit, compile, demo, explain, inspect, report, verify
+from . import audit, compile, convert, demo, explain, inspect, report, verify
 from .common import debugging
 from .limits import bound_memory
 
@@ -36,6 +36,7 @@ app.command("audit")(audit.command)
 app.command("report")(report.command)
 app.command("inspect")(inspect.command)
 app.command("explain")(explain.command)
+app.command("convert")(convert.command)
 app.command("demo")(demo.command)
 
 

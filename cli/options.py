@@ -14,7 +14,7 @@ Checkpoint = Annotated[
     typer.Argument(
         metavar="CKPT",
         show_default=False,
-        help="What igc.save wrote, or a plain state_dict file together with --model.",
+        help="What igc.save wrote, or a weight file together with --model.",
     ),
 ]
 Model = Annotated[
@@ -25,6 +25,16 @@ Model = Annotated[
         show_default=False,
         help="For a state_dict file: the function that builds its network, as FILE.py:factory or "
         "pkg.mod:factory. This runs that code.",
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        show_default=False,
+        help="For a weight file that holds several sets: the key of the one to take (model_ema), a "
+        "path (runs.best), or the beginning that its names have (student).",
     ),
 ]
 Input = Annotated[

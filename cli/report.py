@@ -16,7 +16,7 @@ from .common import (
     require_file,
     require_shapes,
 )
-from .options import Input, Model
+from .options import Input, Key, Model
 from .parse import FORMATS, TABLE, Quantity, parse_format, parse_quantity
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def command(
         ),
     ] = None,
     model: Model = None,
+    key: Key = None,
     shapes: Input = None,
 ) -> None:
     """Report MACs, FLOPs, parameters and file sizes, per task and per layer.
@@ -79,7 +80,7 @@ def command(
     """
     inputs = example_inputs(shapes)
     with only_results_on_stdout():
-        result = make_report(network, model, inputs)
+        result = make_report(network, model, inputs, key)
         from igc.reports import over_budget
 
         over = over_budget(
@@ -97,22 +98,25 @@ def command(
         raise CheckFailed(f"{network}: {'; '.join(over)}")
 
 
-def make_report(path: Path, model: str | None, inputs: tuple[Tensor, ...] | None) -> Report:
+def make_report(
+    path: Path, model: str | None, inputs: tuple[Tensor, ...] | None, key: str | None = None
+) -> Report:
     """The report of an ONNX file, a static network, or a gated one against its compiled form."""
     require_file(path)
     import igc
     from igc.checkpoint import is_igc_file
 
     carries_all = path.suffix.lower() == ".onnx" or is_igc_file(path)
-    if carries_all and model is None and inputs is None:
+    if carries_all and model is None and inputs is None and key is None:
         return igc.report(path)
     if path.suffix.lower() == ".onnx":
         from igc.errors import BadInput
 
         raise BadInput(
-            f"{path}: an ONNX file knows its network and its inputs; leave out --model and --input"
+            f"{path}: an ONNX file knows its network and its inputs; leave out --model and "
+            "--input, and --key"
         )
     require_shapes(path, model, inputs)
-    network = load_network(path, model)
+    network = load_network(path, model, key)
     made = igc.report(network, igc.compile(network, inputs), files={"gated": path})
     return replace(made, network=path.name)

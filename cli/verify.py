@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .common import load_network, only_results_on_stdout, print_json, require_file
-from .options import Checkpoint, FullSize, Json, Model, Tasks
+from .options import Checkpoint, FullSize, Json, Key, Model, Tasks
 
 if TYPE_CHECKING:
     from igc.verification import Check
@@ -33,6 +33,7 @@ def command(
     ] = None,
     tasks: Tasks = None,
     model: Model = None,
+    key: Key = None,
     full_size: FullSize = False,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +52,7 @@ def command(
     if data is not None:
         require_file(data)
     with only_results_on_stdout():
-        reference = load_network(checkpoint, model)
+        reference = load_network(checkpoint, model, key)
         import igc
 
         names = None if tasks is None else tasks.names
