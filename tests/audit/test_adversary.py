@@ -125,6 +125,7 @@ def test_every_kind_of_leaf_of_a_forged_manifest(certificate, read, monkeypatch)
     assert found  # the ones that are told
 
 
+@pytest.mark.slow
 def test_some_leaves_of_a_forged_manifest(certificate, read, monkeypatch) -> None:
     """Those that are numbers of recipes, where a small change is easily missed."""
     some = ("scale.6", "shift.6", "scale.3", "slope.2", "slope.3", "numbers")
@@ -137,6 +138,7 @@ def test_some_leaves_of_a_forged_manifest(certificate, read, monkeypatch) -> Non
     assert not unnoticed(certificate, read, monkeypatch, 1)
 
 
+@pytest.mark.slow
 def test_every_change_of_a_model_is_found(certificate, read) -> None:
     """By the hash of the file, before anything is derived or run."""
     original, count = certificate.onnx.read_bytes(), 0
@@ -155,6 +157,7 @@ FORGED = ["input input: size 0", "input input: size 3", "input input: another na
           "metadata igc.outputs: value", "tensors: one more"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORGED)
 def test_the_interface_of_a_forged_model(certificate, read, monkeypatch, name: str) -> None:
     """What the outputs' values would not tell is told by `igc.audit.interface`."""
@@ -193,6 +196,7 @@ def test_changes_of_a_forged_model(certificate, read) -> None:
     assert len(seen) > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["gate", "weight", "statistic", "mix", "head", "counter"])
 def test_changes_of_a_checkpoint_are_named(certificate, read, part: str) -> None:
     network = igc.load(certificate.checkpoint)

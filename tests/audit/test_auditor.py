@@ -168,6 +168,7 @@ class Sorted(nn.Module):
         return torch.where(self.mask, own.flip(1).flip(1), self.shared(x))
 
 
+@pytest.mark.slow
 def test_an_op_without_a_surrogate_reads_everything() -> None:
     x = torch.randn(2, 4)
     program = igc.capture.capture(Odd().eval(), x)

@@ -217,6 +217,7 @@ def test_a_missing_manifest_is_bad_input(certificate) -> None:
         certificate.audit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [["tensor", "no such"], ["fire", "x"], [], 3, ["node", "a"],
                                     ["take", ["tensor", "heads.a.fc.weight"], [0]],
                                     ["known", "a", 1, 10**9], ["select", None, 0, 0]])  # fmt: skip
@@ -228,6 +229,7 @@ def test_a_meaningless_recipe_is_told(certificate, recipe: Any) -> None:
         assert any(line.startswith(f"tensor '{name}'") for line in failures)
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_manifest(certificate, tmp_path) -> None:
     again = tmp_path / "again"
     again.mkdir()

@@ -210,6 +210,7 @@ def _hurt(told: Any, *_: object) -> None:
     os._exit(3)
 
 
+@pytest.mark.slow
 def test_limits_of_a_process_are_told_from_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "PRELOADED", [])
     entry = {"library": "timm", "name": "some", "family": ""}

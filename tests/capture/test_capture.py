@@ -208,6 +208,7 @@ class Remembers(nn.Linear):
         return super().forward(x) + self.known["table"] * (1 if x.shape[-2] == 5 else 2)
 
 
+@pytest.mark.slow
 def test_what_a_forward_stores_is_gone_afterwards() -> None:
     net, x = nn.Sequential(Remembers()).train(), torch.randn(2, 3, 5, 4)
     program = capture(net, x)
@@ -235,6 +236,7 @@ class Distances(nn.Module):
         return fine + near
 
 
+@pytest.mark.slow
 def test_sizes_divided_with_a_remainder_are_fixed_and_the_batch_is_not() -> None:
     net, x = Distances().eval(), torch.randn(3, 3, 16, 16)
     program = capture(net, x[:2])
@@ -251,6 +253,7 @@ class Standardised(nn.Conv2d):
         return F.conv2d(x, kernel.reshape_as(self.weight), self.bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decomposed", [False, True])
 def test_standardised_kernels_become_plain_ones(
     decomposed: bool, monkeypatch: pytest.MonkeyPatch

@@ -279,6 +279,7 @@ EATERS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", EATERS)
 def test_what_eats_time_or_memory_elsewhere_is_harmless_here(case: str, tmp_path: Path) -> None:
     start = time.process_time()

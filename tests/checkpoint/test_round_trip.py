@@ -64,6 +64,7 @@ def _leaves(tree: object) -> list[torch.Tensor]:
     return torch.utils._pytree.tree_leaves(tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but({"squeeze_excite"}, ARCHITECTURES))
 def test_every_architecture_comes_back(name: str, tmp_path: Path) -> None:
     spec = architecture(name, tasks=2, returns="nested", seed=3)

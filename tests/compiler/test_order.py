@@ -63,6 +63,7 @@ class Permuted(nn.Module):
 MOVES = ["index", "index_select", "shuffle", "flip", "roll", "gather", "unbind"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("permute", MOVES)
 def test_permuted_branches(permute: str) -> None:
     net = Permuted(permute)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from slowness import slow_but
 from torch import Tensor, nn
 
 import igc
@@ -92,7 +93,7 @@ DEPENDENT = {
 }
 
 
-@pytest.mark.parametrize("rule", STOCHASTIC)
+@pytest.mark.parametrize("rule", slow_but(list(STOCHASTIC)[:3], STOCHASTIC))
 def test_a_stochastic_gate_is_refused_by_name(rule: str) -> None:
     with pytest.raises(Refused, match="chooser"):
         igc.compile(Net(STOCHASTIC[rule]), X)
@@ -169,6 +170,7 @@ class Masked(nn.Module):
         return self.head(scores.softmax(-1) @ self.v(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", ["causal", "given", "additive", "from ids", "zeroed padding"])
 def test_attention_masks_are_no_gates(mask: str) -> None:
     ids = torch.tensor([[1, 4, 8, 0, 0], [3, 2, 5, 7, 0]])

@@ -94,6 +94,7 @@ def test_layer(name: str, tmp_path: Path) -> None:
 KEPT = ("conv", "transposed", "linear", "batch_norm", "instance_norm", "group_norm", "layer_norm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in LAYERS if n.startswith(KEPT) and "reflect" not in n])
 def test_layer_stays_the_module_it_was(name: str) -> None:
     layer, shape = LAYERS[name]
@@ -113,6 +114,7 @@ def test_embedding(tmp_path: Path) -> None:
     _check(program, (x,), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["meshgrid", "meshgrid_xy", "numel", "im2col", "col2im"])
 def test_operations_on_sizes_known_later(case: str, tmp_path: Path) -> None:
     x = torch.randn(2, 8, 6, 10)
@@ -175,6 +177,7 @@ def test_uneven_pooling_is_no_product(tmp_path: Path) -> None:
     assert not {"MatMul", "Gemm"} & {n.op_type for n in onnx.load(tmp_path / "op.onnx").graph.node}
 
 
+@pytest.mark.slow
 def test_smooth_resizing_by_a_factor_is_left_to_torch(tmp_path: Path) -> None:
     x = torch.randn(2, 8, 16, 16)
     program = capture(
@@ -185,6 +188,7 @@ def test_smooth_resizing_by_a_factor_is_left_to_torch(tmp_path: Path) -> None:
     assert "anti-aliased" in info.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"size": (3, 1)}, {"size": (5, 3), "align_corners": True}])
 def test_smooth_resizing_that_onnxruntime_gets_wrong_is_refused(
     options: dict[str, Any], tmp_path: Path

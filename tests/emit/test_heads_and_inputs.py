@@ -220,6 +220,7 @@ def test_what_bfloat16_folds_is_written_as_float32_has_it(tmp_path: Path) -> Non
     assert not igc.verify(net, path, x).passed
 
 
+@pytest.mark.slow
 def test_half_precision_files_that_are_wrong_are_found(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = CASES["two inputs"][0]().half()

@@ -118,6 +118,7 @@ def test_a_buffer_that_is_wider_than_the_network_is_not_rounded() -> None:
     assert igc.verify(net, made, x).passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", slow_but(QUICK, PARTS))
 @pytest.mark.parametrize("convert", [nn.Module.double, nn.Module.half, nn.Module.float])
 def test_the_static_network_is_converted_whole(
@@ -130,6 +131,7 @@ def test_the_static_network_is_converted_whole(
         torch.testing.assert_close(after[task].float(), value.float(), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", slow_but({"norm"}, PARTS))
 def test_it_is_saved_loaded_compiled_again_and_audited(part: str, tmp_path: Path) -> None:
     net, x = gated(part, torch.bfloat16)

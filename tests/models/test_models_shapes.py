@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from model_zoo import TASKS, ZOO, build, pictures
+from slowness import slow_but
 from torch import nn
 from torch.testing import assert_close
 
@@ -46,6 +47,7 @@ def test_published_parameter_counts(network: object, params: int) -> None:
         assert sum(parameter.numel() for parameter in network().parameters()) == params
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [resnet18, resnet34, resnet50, mobilenet_v2])
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_output_stride(kind: object, stride: int) -> None:
@@ -89,6 +91,7 @@ def test_mobilenet_widths() -> None:
     assert [round_to_8(c) for c in (32, 8.4, 24 * 0.35, 90, 3)] == [32, 8, 8, 88, 8]
 
 
+@pytest.mark.slow
 def test_scales() -> None:
     with META:
         x = torch.zeros(2, 3, 96, 128)
@@ -102,7 +105,7 @@ def test_scales() -> None:
         assert [y.shape for y in tokens] == 4 * [(2, 1 + 6 * 8, 768)]
 
 
-@pytest.mark.parametrize("name", sorted(ZOO))
+@pytest.mark.parametrize("name", slow_but(sorted(ZOO)[::3], sorted(ZOO)))
 def test_multi_task_outputs(name: str) -> None:
     network = build(name, "meta")
     y = network(pictures(2, "meta"))
@@ -112,6 +115,7 @@ def test_multi_task_outputs(name: str) -> None:
     assert [tensor.shape[:2] for tensor in y.values()] == [(2, n) for n in TASKS.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hrnet", "dpt", "aspp", "psp"])
 def test_heads_reach_the_resolution_of_the_picture(name: str) -> None:
     x = pictures(1, "meta")

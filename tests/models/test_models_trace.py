@@ -51,6 +51,7 @@ def test_symbolic_trace_computes_the_same(name: str) -> None:
             assert_close(traced(x), network(x), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(QUICK, NAMES))
 def test_export_with_a_dynamic_batch_computes_and_costs_the_same(name: str) -> None:
     network = build(name).double()

@@ -95,6 +95,7 @@ EXACT_MACS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "size", "args", "macs"), EXACT_MACS)
 def test_exact_macs(build: object, size: tuple[int, int], args: tuple[float], macs: int) -> None:
     assert nets.macs(build, size, *args) == macs

@@ -100,6 +100,7 @@ def test_a_weight_that_a_function_makes_is_trained_through_it() -> None:
     trains_as_before(Binary(), example_inputs=(X.double(),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [Reverse, RoundThrough])
 def test_a_gated_function_copies_pickles_compiles_and_is_traced_again(function: Any) -> None:
     net = gate(Applying(function.apply), {"t": nn.Flatten()}, at="layer").eval()

@@ -97,6 +97,7 @@ def check(program: Program, path: Path) -> Cost:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but({"vit"}, sorted(ZOO)))
 def test_a_model_costs_what_its_onnx_file_does(name: str, tmp_path: Path) -> None:
     network = build(name)

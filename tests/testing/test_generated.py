@@ -29,7 +29,7 @@ REGRESSIONS: tuple[Spec, ...] = ()
 NAMES = {"Spec": Spec, "Node": Node, "Head": Head}
 
 
-@settings(generated, max_examples=4)
+@settings(generated, max_examples=2)
 @given(specs(loose=False, max_nodes=1, max_tasks=2))
 def test_a_few_networks(spec: Spec) -> None:
     check(spec)

@@ -240,6 +240,7 @@ def test_leaving_the_network_as_it_is_is_equal_but_not_minimal(pattern: str) -> 
         assert_minimal(net, net, inputs)
 
 
+@pytest.mark.slow
 def test_the_count_does_not_depend_on_the_idiom_nor_on_the_draws() -> None:
     counts = set()
     for idiom in ("mul_add", "where", "lerp", "sub_mul", "masked_fill", "straight_through"):

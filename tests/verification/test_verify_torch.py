@@ -233,6 +233,7 @@ class Noisy(nn.Module):
         return {t: x.mean((2, 3)) + torch.randn(()) for t in TASKS}
 
 
+@pytest.mark.slow
 def test_stochastic_reference_is_refused(nets: Pair) -> None:
     before = torch.get_rng_state()
     with pytest.raises(Refused, match="stochastic"):
