@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,15 +18,12 @@ from igc.capture.composite import decompositions
 from igc.capture.in_place import functionalized
 from igc.capture.normalize import AS_RESHAPE
 from igc.capture.program import program_of
+from igc.capture.questions import Question, questions
 from igc.capture.rewrites.table import REWRITES
-from igc.capture.symbols import bounded_symbols
-from igc.errors import BadInput, IgcError, one_line
+from igc.capture.running import unchanged
+from igc.capture.symbols import Axis, symbols_of
 from igc.ops import TABLE
 from igc.program import Program
-from igc.program.devices import beside, on_cpu
-from igc.program.shapes import other_sizes, shapes, single
-
-Example = Tensor | Sequence[Tensor]
 
 # What torch checks while it runs: nothing reads it, so it goes.
 ASSERTIONS = (
@@ -41,167 +39,60 @@ UNDERSTOOD = {
 }
 
 
-def as_inputs(example_inputs: Any) -> tuple[Tensor, ...]:
-    """The example inputs as a tuple of tensors; raises `BadInput` for anything else."""
-    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    if not isinstance(inputs, (tuple, list)) or not inputs:
-        raise BadInput(
-            "example_inputs: give one tensor or a tuple of tensors, "
-            f"got {type(example_inputs).__name__}"
-        )
-    for i, tensor in enumerate(inputs):
-        if not isinstance(tensor, Tensor):
-            raise BadInput(f"example_inputs[{i}]: expected a tensor, got {type(tensor).__name__}")
-    return tuple(inputs)
+@dataclass(frozen=True)
+class Exported:
+    """A program, what Python asked of its sizes, and torch's symbols for them.
 
-
-def capture(module: nn.Module, example_inputs: Example) -> Program:
-    """The program that `module` runs in evaluation mode on inputs like `example_inputs`.
-
-    The batch (the first dim of every input) is dynamic where the network allows it, and so are
-    the height and width of image-like inputs. Parameters are shared with the module, not copied
-    (unless it is on another device: programs are on the CPU); the module itself is left as it
-    was. Raises `BadInput` where torch cannot export the module.
+    `symbols`, by number of the input and axis, has what torch made first and what that became.
     """
-    inputs = beside(module, as_inputs(example_inputs))
-    with unchanged(module):
-        module.eval()
-        return on_cpu(_capture(module, inputs))
+
+    program: Program
+    questions: tuple[Question, ...]
+    symbols: dict[Axis, tuple[Any, ...]]
 
 
-@contextmanager
-def unchanged(module: nn.Module) -> Iterator[None]:
-    """Afterwards every attribute of the module and its children is what it was before.
-
-    Modes are, and what a forward stores for the next one: tables by image size or by device, say.
-    Stored while torch traces, these would hold tensors without data, and spoil the next run.
-    """
-    before = [
-        (
-            m,
-            dict(vars(m)),
-            {k: v.copy() for k, v in vars(m).items() if type(v) in (dict, list, set)},
-        )
-        for m in module.modules()
-    ]
-    try:
-        yield
-    finally:
-        for m, attributes, contents in before:
-            vars(m).clear()
-            vars(m).update(attributes)
-            for name, content in contents.items():
-                held = attributes[name]
-                held.clear()
-                held.extend(content) if isinstance(held, list) else held.update(content)
-
-
-def _run_once(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Say it in the user's words where the inputs do not fit the module."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad(), unchanged(module):
-            module(*(mode.from_tensor(x) for x in inputs))
-    except torch._subclasses.fake_tensor.DataDependentOutputException:
-        return  # export says more about this one, with the line
-    except Exception as error:
-        shapes_ = ", ".join(str(tuple(x.shape)) for x in inputs)
-        raise BadInput(
-            f"{type(module).__name__} does not accept inputs of shape {shapes_}: {one_line(error)}"
-        ) from error
-
-
-def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
-    wide = tuple(
-        x.repeat(2, *[1] * (x.ndim - 1)) if x.ndim and x.shape[0] == 1 else x for x in inputs
-    )
-    last: Exception = BadInput("no attempt")
-    first, *rest = _dynamic_attempts(wide)
-    for axes in (first, *rest):
-        try:
-            return _checked(module, wide, axes)
-        except IgcError:
-            raise
-        except Exception as error:  # torch.export raises many kinds; the last is reported
-            if axes is first:
-                _run_once(module, inputs)
-            last = error
-    raise BadInput(
-        f"{type(module).__name__}: torch.export cannot capture it: {one_line(last)}"
-    ) from last
-
-
-def _dynamic_attempts(inputs: tuple[Tensor, ...]) -> list[list[set[int]]]:
-    """Which axes to try as dynamic, most ambitious first."""
-    images = [({0, *range(2, x.ndim)} if x.ndim >= 4 else {0}) if x.ndim else set() for x in inputs]
-    batch: list[set[int]] = [{0} if x.ndim else set() for x in inputs]
-    none: list[set[int]] = [set() for _ in inputs]
-    attempts = [images, batch, none]
-    return [a for i, a in enumerate(attempts) if a not in attempts[:i]]
-
-
-def _checked(module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]]) -> Program:
-    """Exported, and shown to hold at other sizes; at another batch where the first misled torch."""
-    other = tuple(x.repeat(7, *[1] * (x.ndim - 1)) if x.ndim else x for x in inputs)
-    last: Exception | None = None
-    for given in (inputs, other):
-        for program in _exported(module, given, axes):
-            try:
-                _check_dynamic(program)
-                return program
-            except RuntimeError as error:
-                last = error
-    assert last is not None
-    raise last
-
-
-def _check_dynamic(program: Program) -> None:
-    """The graph must hold at other sizes too, or the sizes were not dynamic after all.
-
-    Torch takes sizes that agree in the example for the same: half a height of 6 for a batch of 2.
-    At a batch of one they differ, whatever the other sizes.
-    """
-    if program.sizes:
-        shapes(program, other_sizes(program))
-        shapes(program, single(program))
-
-
-def _exported(
+def exported(
     module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]]
-) -> Iterator[Program]:
-    """What `torch.export` makes of the module: several spellings of it where one may not hold."""
+) -> Iterator[Exported]:
+    """What `torch.export` makes of the module: several spellings of it where one may not hold.
+
+    `axes` are those that may be dynamic, for each input; torch makes some of them fixed.
+    """
     dynamic = tuple(dict.fromkeys(sorted(s), Dim.AUTO) for s in axes)
     args_name = _varargs(module)
     spec: Any = {args_name: dynamic} if args_name else dynamic
-    with _tracing(module):
-        exported = export(module, inputs, dynamic_shapes=spec, strict=False)
-        graph = functionalized(exported.graph, UNDERSTOOD)
+    with _tracing(module) as asked:
+        first = export(module, inputs, dynamic_shapes=spec, strict=False)
+        graph = functionalized(first.graph, UNDERSTOOD)
+
+    def found(program: Program) -> Exported:
+        return Exported(program, tuple(asked), symbols_of(first))
+
     if graph is not None:
-        yield program_of(module, exported, graph, inputs)
+        yield found(program_of(module, first, graph, inputs))
         return
-    *composite, least = decompositions(exported.graph, UNDERSTOOD, default_decompositions())
+    *composite, least = decompositions(first.graph, UNDERSTOOD, default_decompositions())
     for table in composite:
         # Torch raises many kinds of errors here; the operations stay as they are then.
         program = None
         with suppress(Exception), _tracing(module):
-            written = exported.run_decompositions(table)
+            written = first.run_decompositions(table)
             program = program_of(module, written, written.graph, inputs)
         if program is not None:
-            yield program
+            yield found(program)
     with _tracing(module):
-        exported = exported.run_decompositions(least)
-    yield program_of(module, exported, exported.graph, inputs)
+        written = first.run_decompositions(least)
+    yield found(program_of(module, written, written.graph, inputs))
 
 
 @contextmanager
-def _tracing(module: nn.Module) -> Iterator[None]:
+def _tracing(module: nn.Module) -> Iterator[list[Question]]:
     with (
-        warnings.catch_warnings(), _no_remarks(), torch.no_grad(), bounded_symbols(),
+        warnings.catch_warnings(), _no_remarks(), torch.no_grad(), questions() as asked,
         unchanged(module),
     ):  # fmt: skip
         warnings.simplefilter("ignore")
-        yield
+        yield asked
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +15,11 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from igc.capture.normalize import AS_RESHAPE, normalize
+from igc.capture.symbols import dims_of
 from igc.errors import BadInput
 from igc.program import InputSpec, Program
 from igc.program.nodes import SIZE_OPS, args_of, mapped
+from igc.program.shapes import with_odd_sizes
 from igc.program.structure import without_none
 
 
@@ -51,7 +55,7 @@ def program_of(
             if spec.kind is InputKind.USER_INPUT:
                 example = next(feed)
                 name = str(node.target)
-                dims = _dims(node.meta["val"], example, sizes, names)
+                dims = dims_of(node.meta["val"], example, sizes, names)
                 specs.append(InputSpec(name, dims, example.dtype))
                 env[node] = graph.create_node("placeholder", name, name=name)
             else:
@@ -95,7 +99,7 @@ def program_of(
             )
         },
     )
-    return normalize(program)
+    return normalize(with_odd_sizes(program))
 
 
 def _check_outputs(module: nn.Module, leaves: Sequence[Any]) -> None:
@@ -122,35 +126,6 @@ def _constant(exported: ExportedProgram, spec: Any) -> Tensor:
     return value.detach()
 
 
-def _dims(
-    fake: Any, example: Tensor, sizes: dict[str, int], names: dict[str, str]
-) -> tuple[int | str, ...]:
-    if not isinstance(fake, Tensor):
-        raise BadInput("inputs must be tensors")
-    dims: list[int | str] = []
-    fakes: list[Any] = list(fake.shape)  # typed as int, but a dynamic one is a SymInt
-    for size, concrete in zip(fakes, example.shape, strict=True):
-        if not isinstance(size, torch.SymInt):
-            dims.append(int(size))
-            continue
-        expression = str(size.node.expr)
-        if not expression.isidentifier():
-            raise ValueError(f"derived size {expression}")  # try again with fewer dynamic axes
-        if expression not in names:
-            names[expression] = _size_name(len(dims), len(fakes), set(names.values()))
-        sizes[names[expression]] = int(concrete)
-        dims.append(names[expression])
-    return tuple(dims)
-
-
-def _size_name(axis: int, rank: int, taken: set[str]) -> str:
-    """A name for a dynamic size by where it is first seen: batch, height, width, else a number."""
-    usual = "batch" if axis == 0 else {rank - 2: "height", rank - 1: "width"}.get(axis, "")
-    if usual and usual not in taken and (axis == 0 or rank >= 4):
-        return usual
-    return f"size{len(taken)}"
-
-
 def _check_target(node: fx.Node) -> None:
     target = node.target
     if target in SIZE_OPS:
@@ -161,11 +136,26 @@ def _check_target(node: fx.Node) -> None:
         return
     if isinstance(node.meta.get("val"), torch.types.py_sym_types):
         # try again with fewer dynamic axes
-        raise ValueError(f"layer '{_layer(node)}' computes a size by {target}")
+        raise ValueError(f"a size is computed by {_name(target)} at {_line(node)}")
     raise BadInput(
         f"layer '{_layer(node)}' calls {target}, which has no ATen form; "
         "rewrite it with ordinary tensor operations"
     )
+
+
+def _name(target: Any) -> str:
+    return str(getattr(target, "__name__", target))
+
+
+def _line(node: fx.Node) -> str:
+    """The user's line that a node comes from, as `net.py:31 'x = round(h / 2)'`."""
+    frames = re.findall(
+        r'File "(.*)", line (\d+), in .*\n *(.*)', node.meta.get("stack_trace") or ""
+    )
+    if not frames:
+        return f"layer '{_layer(node)}'"
+    file, number, text = frames[-1]
+    return f"{Path(file).name}:{number} '{text[:60]}'"
 
 
 def _layer(node: fx.Node) -> str:

@@ -44,7 +44,8 @@ class Program:
     the network is known to be gated by `igc.nn`, the constants that hold the gates:
     `gates[layer][task]` and `mixes[layer]`.
     `origins` tells for each constant from which checkpoint tensor it was sliced (see `Origin`),
-    `kinds` as which type it counts where it is stored in a wider one (see `kind`).
+    `kinds` as which type it counts where it is stored in a wider one (see `kind`). `odd` are odd
+    sizes at which the program is known to run, where there are any.
     """
 
     graph: fx.Graph
@@ -59,6 +60,7 @@ class Program:
     origins: dict[str, Origin] = field(default_factory=dict)
     kinds: dict[str, torch.dtype] = field(default_factory=dict)
     note: dict[str, Any] = field(default_factory=dict)
+    odd: dict[str, int] = field(default_factory=dict)
 
     def with_graph(
         self,

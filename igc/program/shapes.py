@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -48,12 +48,29 @@ def shapes(program: Program, sizes: dict[str, int] | None = None) -> dict[fx.Nod
 def other_sizes(program: Program) -> dict[str, int]:
     """Dynamic sizes that differ from the example's, each in its own way: a second point to check.
 
-    Image-like sizes grow by whole multiples, so that strides still divide them. No two sizes that
-    are equal in the example stay equal, so a size seen at both points is told from all others.
+    No two sizes that are equal in the example stay equal, so a size seen at both points is told
+    from all others. Image-like sizes become odd where the program is known to run then
+    (`with_odd_sizes`), so that what a remainder decides differs; else they grow by whole multiples,
+    so that strides still divide them.
     """
-    return {
-        k: v * (2 + i) if v >= 8 else v + 3 + i for i, (k, v) in enumerate(program.sizes.items())
-    }
+    return {k: program.odd.get(k, n) for k, n in _multiples(program.sizes).items()}
+
+
+def with_odd_sizes(program: Program) -> Program:
+    """The program that knows odd sizes at which its shapes can be computed, where it has any."""
+    odd = {k: n + 1 for k, n in _multiples(program.sizes).items() if program.sizes[k] >= 8}
+    if not odd:
+        return program
+    found = replace(program, odd=odd)
+    try:
+        shapes(found, other_sizes(found))
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        return program
+    return found
+
+
+def _multiples(sizes: dict[str, int]) -> dict[str, int]:
+    return {k: v * (2 + i) if v >= 8 else v + 3 + i for i, (k, v) in enumerate(sizes.items())}
 
 
 def single(program: Program) -> dict[str, int]:

@@ -14,6 +14,7 @@ from igc.checkpoint.data.values import DTYPES, decode, decode_structure, read_dt
 from igc.errors import BadCheckpoint, show
 from igc.ops.allowed import lookup
 from igc.program import InputSpec, Origin, Program
+from igc.program.shapes import with_odd_sizes
 
 MAX_NODES = 100_000
 MAX_INPUTS = 1024
@@ -65,7 +66,7 @@ def from_data(data: Any, tensors: Mapping[str, Tensor]) -> Program:
     )
     _check_counts(program)
     check_runs(program)
-    return program
+    return with_odd_sizes(program)
 
 
 def _input(data: Any, sizes: Mapping[str, int]) -> InputSpec:
