@@ -46,6 +46,12 @@ class Facts:
             known = self._dynamic[node] = tuple(a != b for a, b in pairs)
         return known
 
+    def usual_axis(self, node: fx.Node) -> int | None:
+        """The axis where channels usually lie, else the first one of a fixed size, if any is."""
+        rank, dynamic = len(self.shape(node)), self.dynamic(node)
+        usual = 1 if rank > 3 else rank - 1
+        return next((a for a in (usual, *range(rank)) if a >= 0 and not dynamic[a]), None)
+
     def constant(self, node: object) -> Tensor | None:
         """The tensor of a constant node, `None` for anything else."""
         if isinstance(node, fx.Node) and node.op == "get_attr":
