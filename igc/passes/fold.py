@@ -15,7 +15,7 @@ from igc.passes.record import Record
 from igc.program import Origin, Program
 from igc.program.decisions import decides, decisions, snapped
 from igc.program.dtypes import cast_to, retyped
-from igc.program.nodes import layer_of, mapped
+from igc.program.nodes import args_of, call_of, layer_of, mapped
 from igc.program.rebuild import Env
 from igc.program.recipe import Computed
 from igc.program.schema import op_name
@@ -75,11 +75,12 @@ def _evaluate(
     record: Record,
 ) -> tuple[Tensor, torch.dtype | None] | None:
     """The node's value and, where that is kept in float64 for now, the type that it counts as."""
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+    call = call_of(node)  # of which the node may be one output of several
+    if call.op != "call_function" or not isinstance(call.target, torch._ops.OpOverload):
         return None
-    if torch.Tag.nondeterministic_seeded in node.target.tags:
+    if torch.Tag.nondeterministic_seeded in call.target.tags:
         return None
-    operands = [env[n] for n in node.all_input_nodes]
+    operands = [env[n] for n in call.all_input_nodes]
     if any(n.op != "get_attr" for n in operands):
         return None
     elements = sum(pool.values[str(n.target)].numel() for n in operands)
@@ -87,13 +88,15 @@ def _evaluate(
     def look(operand: fx.Node) -> Tensor:
         return cast_to(pool.values[str(env[operand].target)], torch.float64)
 
-    args, kwargs = retyped(mapped((node.args, node.kwargs), look), torch.float64)
+    args, kwargs = retyped(mapped((call.args, call.kwargs), look), torch.float64)
     try:
         with torch.no_grad():
-            value = node.target(*args, **kwargs)
+            value = call.target(*args, **kwargs)
     except RuntimeError as error:
         first = first_line(error)
-        raise Refused(f"layer '{layer_of(node)}': constant {node.target} fails: {first}") from error
+        raise Refused(f"layer '{layer_of(call)}': constant {call.target} fails: {first}") from error
+    if call is not node:
+        value = value[args_of(node)[1]]
     if not isinstance(value, Tensor):
         return None
     if value.numel() > elements + LARGEST_GROWTH:
@@ -124,8 +127,9 @@ def _store(
     pool: ConstantPool,
     hard: set[str],
 ) -> tuple[str, bool]:
-    parts = [str(env[n].target) for n in node.all_input_nodes]
-    is_hard = any(p in hard for p in parts) or decides(node)
+    call = call_of(node)
+    parts = [str(env[n].target) for n in call.all_input_nodes]
+    is_hard = any(p in hard for p in parts) or decides(call)
     if is_hard:
         value = snapped(value)
     base = max(parts, key=lambda p: pool.values[p].numel(), default="constant")
@@ -136,5 +140,5 @@ def _store(
             return part, is_hard
     sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
     recipe = Computed(node.name)
-    origin = Origin(base.partition("~")[0], (), f"fold {node.target}", sources, recipe)
+    origin = Origin(base.partition("~")[0], (), f"fold {call.target}", sources, recipe)
     return pool.add(base, value, origin, counts_as), is_hard
