@@ -69,12 +69,24 @@ class Body:
 
     def _lines(self) -> Iterator[str]:
         self._text.update(zip(self._program.placeholders, self.inputs, strict=True))
+        yield from self._demands()
         for node in self._program.graph.nodes:
             if node.op == "get_attr":
                 self._text[node] = f"self.{self._where[str(node.target)]}"
             elif node.op == "call_function":
                 yield from self._call(node)
         yield f"return {self._returned()}"
+
+    def _demands(self) -> Iterator[str]:
+        """Inputs of a size that the network was not captured for raise; they may not be computed.
+
+        But for the channels of an image, which its first layer counts itself.
+        """
+        for name, spec in zip(self.inputs, self._program.inputs, strict=True):
+            for axis, size in enumerate(spec.dims):
+                if isinstance(size, int) and (axis != 1 or len(spec.dims) < 4):
+                    text = f"input '{spec.name}' has to have {size} at axis {axis}"
+                    yield f"torch._assert({name}.shape[{axis}] == {size}, {scalar(text)})"
 
     def _call(self, node: fx.Node) -> Iterator[str]:
         attribute = self._layers.get(node)
