@@ -23,6 +23,8 @@ from typing import Any
 
 import torch
 
+from igc.nn.asked import require_size
+
 # Operations in one question. Ordinary networks, also with resizing and pyramids, stay below 50;
 # those that nest remainders pass 130 within their first stage.
 LIMIT = 100
@@ -101,6 +103,8 @@ def _asking_line(frame: FrameType | None) -> str:
     while frame is not None:
         code = frame.f_code
         own = code.co_filename.startswith(_TORCH)
+        if by_python and code is require_size.__code__:
+            return str(frame.f_locals["why"])  # a gated network tells who asked when it was traced
         if own and not code.co_filename.startswith(_FUNCTIONAL):
             if code.co_name in _BY_PYTHON:
                 by_python = True
