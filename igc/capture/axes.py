@@ -238,7 +238,7 @@ class _Capture:
         inquired = [n for n in changed if named.intersection(asked.symbols[n])]
         blamed = inquired or changed or list(trial.sizes)
         if len(blamed) > 1:
-            blamed = self._alone(found, trial, blamed) or blamed
+            blamed = self._fewest(found, trial, blamed)
         sizes = ", ".join(f"{n} {trial.sizes[n]}" for n in blamed)
         for number, spec in enumerate(found.program.inputs):
             for axis, dim in enumerate(spec.dims):
@@ -248,17 +248,25 @@ class _Capture:
                     self.apart.discard((number, axis))
                     self.why[number, axis] = lines or f"at {sizes}, {text}"
 
-    def _alone(self, found: Exported, trial: Trial, names: Iterable[str]) -> list[str]:
-        """The first of the sizes that makes a difference when it alone is changed."""
-        program, example = found.program, found.program.sizes
+    def _fewest(self, found: Exported, trial: Trial, names: list[str]) -> list[str]:
+        """One of the sizes that makes a difference alone, or those that do together."""
         for name in names:
-            try:
-                sizes = {**example, name: trial.sizes[name]}
-                if self._difference(program, [s.dims for s in program.inputs], sizes):
-                    return [name]
-            except DoesNotRun:
-                continue
-        return []
+            if self._differs(found, trial, [name]):
+                return [name]
+        for name in names:
+            fewer = [n for n in names if n != name]
+            if fewer and self._differs(found, trial, fewer):
+                names = fewer
+        return names
+
+    def _differs(self, found: Exported, trial: Trial, names: Iterable[str]) -> bool:
+        """Whether these sizes make a difference, others being the example's."""
+        program = found.program
+        sizes = {**program.sizes, **{name: trial.sizes[name] for name in names}}
+        try:
+            return bool(self._difference(program, [s.dims for s in program.inputs], sizes))
+        except DoesNotRun:
+            return False
 
     def _noted(self, program: Program) -> Program:
         """With the sizes of the example, its batch at least two, and what fixed the others."""
@@ -282,7 +290,7 @@ def _asked(found: Exported) -> Asked:
     return Asked(
         dict(program.sizes),
         frozenset(batches),
-        tuple(q for q in found.questions if q.expression.free_symbols <= known),
+        tuple(q for q in found.questions if q.open and q.expression.free_symbols <= known),
         symbols,
     )
 

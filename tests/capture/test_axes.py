@@ -195,3 +195,23 @@ def test_two_inputs_of_which_one_is_asked() -> None:
     assert [spec.dims[0] for spec in program.inputs] == [1, 1]
     x, y = torch.randn(1, 3, 5, 6), torch.randn(1, 4)
     torch.testing.assert_close(execute(program, [x, y])[0], Two()(x, y))
+
+
+def test_a_kernel_that_needs_a_number_is_named_by_the_line_that_calls_it() -> None:
+    def ramp(x: Tensor, y: Tensor) -> Tensor:
+        return y * torch.linspace(0, 1, x.shape[3])
+
+    program = capture(Net(ramp), torch.randn(1, 3, 8, 8))
+    assert program.inputs[0].dims == ("batch", 3, "height", 8)
+    (fixed,) = fixed_axes(program)
+    assert "return y * torch.linspace" in fixed.why
+
+
+def test_sizes_that_differ_only_together_are_fixed_without_the_others() -> None:
+    def fours(x: Tensor, y: Tensor) -> Tensor:
+        try:
+            return y.view(y.shape[0], y.shape[1], -1, 4).mean(-1, keepdim=True)
+        except RuntimeError:  # not whole fours
+            return y * 2
+
+    assert capture(Net(fours), torch.randn(1, 3, 8, 8)).inputs[0].dims == ("batch", 3, 8, 8)
