@@ -24,6 +24,7 @@ from torch import fx
 from igc.analysis.form import Form, Forms, Piece
 from igc.analysis.known import known_channels
 from igc.analysis.numbering import Numbering
+from igc.analysis.zeros import of_zeros, zero_channels
 from igc.ops import Facts
 from igc.ops.relations import Concat, Relation, Select, Take
 
@@ -45,8 +46,11 @@ def forms(facts: Facts, relations: dict[fx.Node, Relation]) -> Forms:
         if dtype is None or not dtype.is_floating_point or node.op == "get_attr":
             continue
         form = _form(node, relation, result) if node in linear else None
+        zeros = zero_channels(node, relation, result)
+        if zeros:
+            result.zeros[node] = zeros
         if form is None:
-            form = known_channels(node, relation, result)
+            form = known_channels(node, relation, result) or of_zeros(node, relation, zeros)
         if form is not None:
             result.form[node] = form
         if node.op == "call_function" and (form is None or not form.gains):
