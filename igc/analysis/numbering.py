@@ -93,6 +93,7 @@ class Numbering:
         key = (
             node.target,
             freeze(_without_tensors(node)),
+            (relation.x_axis, relation.out_axis, relation.w_in, relation.w_out),
             "depthwise" if alone else identity(forms.read(relation.x.node, relation.x_axis, size)),
             source_of(relation.weight.node, forms),
             None if relation.bias is None else source_of(relation.bias, forms),
