@@ -247,7 +247,9 @@ def identity(form: Form) -> Any:
 
 
 def source_of(node: fx.Node, forms: Forms) -> str:
-    """The checkpoint tensor that a constant was cut or computed from."""
+    """The checkpoint tensor that a constant was cut or computed from; a call's own name."""
+    if node.op != "get_attr":
+        return node.name
     name = str(node.target)
     origin = forms.facts.program.origins.get(name)
     return name if origin is None or not origin.source else origin.source

@@ -27,9 +27,8 @@ LARGEST_MASK = 1 << 16  # elements of a constant that is searched for zeros alon
 def zeros_of(node: fx.Node, forms: Forms) -> Zeros:
     """The zero channels of a value, by axis: of a constant, or as found when it was visited."""
     found = forms.zeros.get(node)
-    if found is None and node.op == "get_attr":
-        constant = forms.facts.constant(node)
-        assert constant is not None
+    constant = None if found is not None else forms.facts.constant(node)
+    if constant is not None:
         found = forms.zeros[node] = _of_constant(constant)
     found = dict(found or {})
     form = forms.form.get(node)
