@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from igc.analysis.form import Form, Forms, Piece
+from igc.analysis.zeros import zeros_of
 from igc.errors import IgcError
 from igc.ops.relations import Blocks, Mixing, Pointwise, Regroup, Relation, Select
 from igc.program.nodes import mapped
@@ -169,9 +170,12 @@ def live_inputs(relation: Mixing, forms: Forms) -> NDArray[np.bool_]:
         live &= ~(known[1] & (known[2] == 0))
     elif known is not None and bool((known[1] & (known[2] == 0)).all()):
         live[:] = False  # zero along another axis, all of it
-    other = known_of(relation.weight.node, forms)
-    if other is not None and other[0] == relation.w_in and relation.groups == 1:
-        live &= ~(other[1] & (other[2] == 0))
+    zero = zeros_of(relation.x.node, forms).get(relation.x_axis)
+    if zero is not None:
+        live &= ~zero
+    other = zeros_of(relation.weight.node, forms).get(relation.w_in)
+    if other is not None and relation.groups == 1:
+        live &= ~other
     return live
 
 

@@ -252,6 +252,8 @@ def _visit_mixing(node: fx.Node, relation: Mixing, live: Liveness) -> None:
     facts, forms = live.forms.facts, live.forms
     kept = live.kept[node] = whole_axes(live.kept[node], relation.fixed)
     matrix = effective(relation, forms)
+    if relation.groups > 1 and relation.weight.node.op != "get_attr":
+        matrix = None  # a kernel that is computed cannot be cut group by group
     if relation.groups > 1 and matrix is not None:
         plan = live.groups[node] = plan_groups(matrix, kept[relation.out_axis], relation.groups)
         rows, columns = plan.rows_mask, plan.columns_mask

@@ -93,6 +93,7 @@ class Numbering:
         key = (
             node.target,
             freeze(_without_tensors(node)),
+            (relation.x_axis, relation.out_axis, relation.w_in, relation.w_out),
             "depthwise" if alone else identity(forms.read(relation.x.node, relation.x_axis, size)),
             source_of(relation.weight.node, forms),
             None if relation.bias is None else source_of(relation.bias, forms),
@@ -246,7 +247,9 @@ def identity(form: Form) -> Any:
 
 
 def source_of(node: fx.Node, forms: Forms) -> str:
-    """The checkpoint tensor that a constant was cut or computed from."""
+    """The checkpoint tensor that a constant was cut or computed from; a call's own name."""
+    if node.op != "get_attr":
+        return node.name
     name = str(node.target)
     origin = forms.facts.program.origins.get(name)
     return name if origin is None or not origin.source else origin.source

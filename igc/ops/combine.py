@@ -8,6 +8,7 @@ Every idiom in which a gate can be written comes down to a `Select`:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,11 @@ def combination(
             terms.append((operand, coefficient))
     if not terms:
         return plain
-    axes = {a for number in (total, *(c for _, c in terms)) for a in _varying(number, out)}
-    if len(axes) > 1 or any(facts.dynamic(node)[a] for a in axes):
+    numbers = (total, *(c for _, c in terms))
+    axes = {a for number in numbers for a in _varying(number, out)}
+    if len(axes) > 1:
+        return replace(plain, zeros=_zeros(numbers, out, axes))
+    if any(facts.dynamic(node)[a] for a in axes):
         return plain
     axis = next(iter(axes), None)
     arrays = [_along(c, axis, out) for _, c in terms]
@@ -93,6 +97,21 @@ def _varying(number: Number, out: tuple[int, ...]) -> list[int]:
         for axis, size in enumerate(number.shape)
         if size > 1 and not bool((number == number.narrow(axis, 0, 1)).all())
     ]
+
+
+def _zeros(
+    numbers: Sequence[Number], out: tuple[int, ...], axes: set[int]
+) -> tuple[tuple[int, NDArray[np.bool_]], ...]:
+    """The channels of each axis in which every one of these numbers is zero."""
+    found = []
+    for axis in sorted(axes):
+        zero = np.ones(out[axis], dtype=bool)
+        for number in numbers:
+            value = torch.as_tensor(number)
+            value = value[(None,) * (len(out) - value.ndim)]
+            zero &= (value == 0).movedim(axis, 0).reshape(value.shape[axis], -1).all(dim=1).numpy()
+        found.append((axis, zero))
+    return tuple(found)
 
 
 def _along(number: Number, axis: int | None, out: tuple[int, ...]) -> NDArray[np.float64]:

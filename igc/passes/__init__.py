@@ -39,6 +39,7 @@ PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
     SpellOutStacks(),
     SliceChannels(),
+    FoldConstants("fold what is left", sliced=True),
     FoldBatchNorm(),
     MergeDuplicates(),
     ChooseLayout(),

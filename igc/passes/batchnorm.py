@@ -58,10 +58,8 @@ def _producer(node: fx.Node, facts: Facts, record: Record) -> fx.Node | None:
     if len(x.users) > 1:
         record.declined(node, "the convolution's output is also read without the batch norm")
         return None
-    if facts.constant(rel.weight.node) is None or (
-        rel.bias is not None and facts.constant(rel.bias) is None
-    ):
-        record.declined(node, "the weight before the batch norm is computed from the input")
+    if any(n is not None and n.op != "get_attr" for n in (rel.weight.node, rel.bias)):
+        record.declined(node, "the weight before the batch norm is computed")
         return None
     return x
 

@@ -11,13 +11,14 @@ from torch import Tensor, fx
 from igc.errors import Refused, first_line
 from igc.passes.builder import Builder
 from igc.passes.constants import ConstantPool
+from igc.passes.growth import Growth
 from igc.passes.record import Record
 from igc.program import Origin, Program
 from igc.program.decisions import decides, decisions, snapped
 from igc.program.dtypes import cast_to, retyped
 from igc.program.nodes import layer_of, mapped
 from igc.program.rebuild import Env
-from igc.program.recipe import Computed
+from igc.program.recipe import Computed, Recipe, required, take
 from igc.program.schema import op_name
 from igc.program.shapes import Value, shapes
 
@@ -35,16 +36,20 @@ class FoldConstants:
     """Every node whose operands are all constants becomes a constant.
 
     Decisions (a gate's threshold) are taken in the network's own precision, everything else is
-    computed in float64 and stays there where rounding it would lose something.
+    computed in float64 and stays there where rounding it would lose something. What would be larger
+    folded stays computed (`igc.passes.growth`); where the program is `sliced` already, some of it
+    has become small. What slicing itself takes of a weight that is stored once stays.
     """
 
     name: str = "fold constants"
+    sliced: bool = False
 
     def __call__(self, program: Program, record: Record) -> Program:
         """The folded program; the same object where there was nothing to fold."""
         source, taken = program, decisions(program)
         program = taken.program
         facts = shapes(program)
+        growth = Growth(program, facts)
         build = Builder(program)
         pool = build.pool
         hard = set(taken.nodes)
@@ -54,10 +59,12 @@ class FoldConstants:
 
         def make(node: fx.Node, env: Env) -> fx.Node | None:
             nonlocal folded
-            value = _evaluate(node, env, pool, facts, record)
+            if self.sliced and "source" not in node.meta:
+                return None
+            value = _evaluate(node, env, pool, facts, growth, record)
             if value is None:
                 return None
-            name, is_hard = _store(node, *value, env, pool, hard)
+            name, is_hard = _store(node, *value, growth.parts(node, env), pool, hard)
             if is_hard:
                 hard.add(name)
             folded = True
@@ -72,6 +79,7 @@ def _evaluate(
     env: dict[fx.Node, Any],
     pool: ConstantPool,
     facts: dict[fx.Node, Value],
+    growth: Growth,
     record: Record,
 ) -> tuple[Tensor, torch.dtype | None] | None:
     """The node's value and, where that is kept in float64 for now, the type that it counts as."""
@@ -80,11 +88,14 @@ def _evaluate(
     if torch.Tag.nondeterministic_seeded in node.target.tags:
         return None
     operands = [env[n] for n in node.all_input_nodes]
-    if any(n.op != "get_attr" for n in operands):
+    if any(m.op != "get_attr" and n not in growth.values
+           for n, m in zip(node.all_input_nodes, operands, strict=True)):  # fmt: skip
         return None
-    elements = sum(pool.values[str(n.target)].numel() for n in operands)
+    elements = sum(pool.values[p].numel() for p in growth.parts(node, env))
 
     def look(operand: fx.Node) -> Tensor:
+        if operand in growth.values:
+            return growth.values[operand]
         return cast_to(pool.values[str(env[operand].target)], torch.float64)
 
     args, kwargs = retyped(mapped((node.args, node.kwargs), look), torch.float64)
@@ -102,17 +113,21 @@ def _evaluate(
     own = facts[node].dtype
     assert own is not None
     if op_name(node) in GATHERS:
-        held = sum(_bytes(n, pool) for n in operands)
+        held = sum(_bytes(p, pool) for p in growth.parts(node, env))
         if value.numel() * own.itemsize > max(SMALL, LARGEST_COPY * held):
             record.declined(node, f"stays gathered: over {LARGEST_COPY} times its table")
             return None
+    why = growth.refuses(node, value, own, env, pool)
+    if why:
+        growth.keep(node, value, env)
+        record.declined(node, why)
+        return None
     narrow = value.to(own).contiguous()
     exact = not own.is_floating_point or torch.equal(narrow.double(), value)
     return (narrow, None) if exact else (value.contiguous(), own)
 
 
-def _bytes(constant: fx.Node, pool: ConstantPool) -> int:
-    name = str(constant.target)
+def _bytes(name: str, pool: ConstantPool) -> int:
     return pool.values[name].numel() * pool.kind(name).itemsize
 
 
@@ -120,11 +135,10 @@ def _store(
     node: fx.Node,
     value: Tensor,
     counts_as: torch.dtype | None,
-    env: dict[fx.Node, Any],
+    parts: list[str],
     pool: ConstantPool,
     hard: set[str],
 ) -> tuple[str, bool]:
-    parts = [str(env[n].target) for n in node.all_input_nodes]
     is_hard = any(p in hard for p in parts) or decides(node)
     if is_hard:
         value = snapped(value)
@@ -135,6 +149,17 @@ def _store(
         if same and old.shape == value.shape and torch.equal(old, value):
             return part, is_hard
     sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
-    recipe = Computed(node.name)
+    recipe = _recipe(node)
     origin = Origin(base.partition("~")[0], (), f"fold {node.target}", sources, recipe)
     return pool.add(base, value, origin, counts_as), is_hard
+
+
+def _recipe(node: fx.Node) -> Recipe:
+    """How the value is made: the gated graph's node, or the part of it that slicing left."""
+    kept = node.meta.get("kept", {})
+    if not kept:
+        return Computed(str(node.meta.get("source", node.name)))
+    rank = 1 + max(kept)
+    index = tuple(tuple(kept[a]) if a in kept else None for a in range(rank))
+    recipe: Recipe = required(take(Computed(str(node.meta["source"])), index))
+    return recipe
