@@ -12,7 +12,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
+from igc.capture.layout import layer_of_export
 from igc.capture.normalize import AS_RESHAPE, normalize
+from igc.capture.strided import without_steps
 from igc.errors import BadInput
 from igc.program import InputSpec, Program
 from igc.program.nodes import SIZE_OPS, args_of, mapped
@@ -45,7 +47,7 @@ def program_of(
     leaves: Sequence[Any] = ()
     known = {s.arg.name: s for s in signature.input_specs}
     feed = iter(inputs)
-    for node in source.nodes:
+    for node in without_steps(source).nodes:
         if node.op == "placeholder":
             spec = known[str(node.target)]  # a copied node may be renamed, its target is not
             if spec.kind is InputKind.USER_INPUT:
@@ -72,7 +74,7 @@ def program_of(
                 mapped(node.kwargs, env.__getitem__),
                 name=node.name,
             )
-            new.meta["layer"] = _layer(node)
+            new.meta["layer"] = layer_of_export(node)
             env[node] = new
     out_spec = exported.call_spec.out_spec
     assert out_spec is not None
@@ -161,17 +163,11 @@ def _check_target(node: fx.Node) -> None:
         return
     if isinstance(node.meta.get("val"), torch.types.py_sym_types):
         # try again with fewer dynamic axes
-        raise ValueError(f"layer '{_layer(node)}' computes a size by {target}")
+        raise ValueError(f"layer '{layer_of_export(node)}' computes a size by {target}")
     raise BadInput(
-        f"layer '{_layer(node)}' calls {target}, which has no ATen form; "
+        f"layer '{layer_of_export(node)}' calls {target}, which has no ATen form; "
         "rewrite it with ordinary tensor operations"
     )
-
-
-def _layer(node: fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next((p for p, _ in reversed(stack.values())), "")
-    return path.replace("L['self'].", "").replace("L['self']", "")
 
 
 def _output_names(spec: pytree.TreeSpec, leaves: Sequence[Any]) -> tuple[str, ...]:
