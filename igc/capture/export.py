@@ -15,7 +15,8 @@ from torch.export import Dim, default_decompositions, export
 
 from igc.capture.composite import decompositions
 from igc.capture.in_place import functionalized
-from igc.capture.normalize import AS_RESHAPE
+from igc.capture.layout import repeated
+from igc.capture.normalize import SPELLED
 from igc.capture.program import program_of
 from igc.capture.rewrites.table import REWRITES
 from igc.capture.symbols import bounded_symbols
@@ -36,7 +37,7 @@ ASSERTIONS = (
 # Ops that need no decomposition: they have a rule, or a uniform spelling, or are read as opaque.
 UNDERSTOOD = {
     **TABLE,
-    **{str(op): None for op in (*REWRITES, *AS_RESHAPE)},
+    **{str(op): None for op in (*REWRITES, *SPELLED)},
     **dict.fromkeys((*ASSERTIONS, "aten.sym_size.int")),
 }
 
@@ -113,9 +114,7 @@ def _run_once(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
-    wide = tuple(
-        x.repeat(2, *[1] * (x.ndim - 1)) if x.ndim and x.shape[0] == 1 else x for x in inputs
-    )
+    wide = tuple(repeated(x, 2 if x.ndim and x.shape[0] == 1 else 1) for x in inputs)
     last: Exception = BadInput("no attempt")
     first, *rest = _dynamic_attempts(wide)
     for axes in (first, *rest):
@@ -143,7 +142,7 @@ def _dynamic_attempts(inputs: tuple[Tensor, ...]) -> list[list[set[int]]]:
 
 def _checked(module: nn.Module, inputs: tuple[Tensor, ...], axes: list[set[int]]) -> Program:
     """Exported, and shown to hold at other sizes; at another batch where the first misled torch."""
-    other = tuple(x.repeat(7, *[1] * (x.ndim - 1)) if x.ndim else x for x in inputs)
+    other = tuple(repeated(x, 7) for x in inputs)
     last: Exception | None = None
     for given in (inputs, other):
         for program in _exported(module, given, axes):

@@ -84,6 +84,14 @@ def memory_order(tensor: Tensor) -> list[int] | None:
 
     None where it is a part of its memory, or repeats entries.
     """
+    order, held = _dense(tensor), tensor.untyped_storage().nbytes()
+    full = tensor.numel() * tensor.element_size()  # `nbytes` would fix the sizes
+    whole = surely(tensor.storage_offset() == 0) and surely(held == full)
+    return order if whole else None
+
+
+def _dense(tensor: Tensor) -> list[int] | None:
+    """The axes from the largest step to the smallest where no entry is skipped or repeated."""
     steps = [in_example(s) for s in tensor.stride()]
     order = sorted(range(tensor.ndim), key=lambda a: (-steps[a], in_example(tensor.shape[a]) == 1))
     step: Any = 1
@@ -93,9 +101,21 @@ def memory_order(tensor: Tensor) -> list[int] | None:
         if not surely(tensor.stride(axis) == step):
             return None
         step = step * tensor.shape[axis]
-    held = tensor.untyped_storage().nbytes()
-    whole = surely(tensor.storage_offset() == 0) and surely(held == step * tensor.element_size())
-    return order if whole else None
+    return order
+
+
+def repeated(tensor: Tensor, times: int) -> Tensor:
+    """An example input of so many times the batch, its axes in memory in the order they had.
+
+    A network that reads memory by steps asks for that order. What is a view of another tensor
+    becomes one of its own: torch would export it with the sizes of that other one.
+    """
+    if tensor.ndim and times != 1:
+        ones, steps = tensor.shape[0] == 1, tensor.stride()
+        order = sorted(range(tensor.ndim), key=lambda a: (ones and a != 0, -steps[a]))
+        more = tensor.permute(order).repeat([times if a == 0 else 1 for a in order])
+        tensor = more.permute([order.index(a) for a in range(tensor.ndim)])
+    return tensor.clone() if tensor._base is not None and _dense(tensor) is not None else tensor
 
 
 def owner(node: fx.Node) -> tuple[fx.Node, list[int]] | None:
@@ -115,6 +135,8 @@ def layer_of_export(node: fx.Node) -> str:
     """The user's name for the module that made a call of an exported graph; "" for the whole."""
     stack = node.meta.get("nn_module_stack") or {}
     path = next((p for p, _ in reversed(stack.values())), "")
+    if path == "_empty_nn_module_stack_from_metadata_hook":  # torch knows none: a size, say
+        return ""
     return path.replace("L['self'].", "").replace("L['self']", "")
 
 
@@ -152,7 +174,7 @@ class Sizes:
         if expression.is_Pow and expression.exp.is_Integer and expression.exp > 0:
             target, parts = operator.mul, [expression.base] * int(expression.exp)
         if target is None:
-            raise ValueError(f"the size {expression}")
+            raise ValueError("its steps are not made of sizes")
         result = self._written(parts[0])
         for part in parts[1:]:
             result = self._graph.call_function(target, (result, self._written(part)))

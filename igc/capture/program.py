@@ -13,7 +13,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from igc.capture.layout import layer_of_export
-from igc.capture.normalize import AS_RESHAPE, normalize
+from igc.capture.normalize import SPELLED, normalize
 from igc.capture.strided import without_steps
 from igc.errors import BadInput
 from igc.program import InputSpec, Program
@@ -69,7 +69,7 @@ def program_of(
             _check_target(node)
             new = graph.create_node(
                 "call_function",
-                AS_RESHAPE.get(node.target, node.target),
+                SPELLED.get(node.target, node.target),
                 mapped(node.args, env.__getitem__),
                 mapped(node.kwargs, env.__getitem__),
                 name=node.name,

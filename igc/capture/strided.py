@@ -62,8 +62,8 @@ def without_steps(source: fx.Graph) -> fx.Graph:
             )
         except ValueError as error:
             raise BadInput(
-                f"layer '{layer_of_export(node)}': {op_name(node)} reads memory by its layout, and "
-                f"{error}; write it with reshape, unfold, slices or index_select"
+                f"layer '{layer_of_export(node) or node.name}': {op_name(node)} reads memory by "
+                f"its layout, and {error}; write it with reshape, unfold, slices or index_select"
             ) from None
         for new in set(graph.nodes) - before:
             new.meta = {k: v for k, v in node.meta.items() if k != "val"}
