@@ -54,6 +54,8 @@ def grid(target: Any, **kwargs: Any) -> Build:
 BECOMES: dict[str, tuple[Build, tuple[Tensor, ...], str]] = {
     "bits": (one(aten.view.dtype, torch.float64), (X,), "x"),
     "bits_copy": (one(aten.view_copy.dtype, torch.float64), (X,), "x"),
+    "view_as_complex": (one(aten.view_as_complex.default), (X[..., :2].contiguous(),),
+                        "view_as_complex(clone(x, memory_format=contiguous_format))"),
     "reshape_alias": (one(aten._reshape_alias.default, [6, 6], [6, 1]), (X,),
                       "reshape(x, [6, 6])"),
     "narrow_copy": (one(aten.narrow_copy.default, 1, 2, 3), (X,), "slice.Tensor(x, 1, 2, 5, 1)"),

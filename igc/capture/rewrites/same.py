@@ -29,6 +29,12 @@ def cast(at: Rewriting) -> Any:
     return at.now(x) if dtype == at.dtype(x) else at(aten._to_copy.default, x, dtype=dtype)
 
 
+def paired(at: Rewriting) -> Any:
+    """`view_as_complex` of a copy: its pairs have to lie side by side, however they were sliced."""
+    copied = at(aten.clone.default, at["self"], memory_format=torch.contiguous_format)
+    return at(aten.view_as_complex.default, copied)
+
+
 def bits(at: Rewriting) -> Any:
     """`view` with a type: the operand where it has that one, kept between types of integers.
 

@@ -32,6 +32,7 @@ REWRITES: Mapping[Any, Rewrite] = {
     aten.type_as.default: same.cast,
     aten.view.dtype: same.bits,
     aten.view_copy.dtype: same.bits,
+    aten.view_as_complex.default: same.paired,
     aten._reshape_alias.default: shape.reshape_alias,
     aten.narrow_copy.default: shape.narrow_copy,
     aten.transpose.int: shape.transpose,
