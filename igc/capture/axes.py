@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from igc.capture.export import Exported, exported
+from igc.capture.layout import repeated
 from igc.capture.running import DoesNotRun, difference, require_inputs_fit, unchanged
 from igc.capture.symbols import Axis
 from igc.capture.trials import Asked, Point, Trial, at_sizes, trials
@@ -133,10 +134,10 @@ class _Capture:
 
     def _wide(self, number: int, x: Tensor, batch: int) -> Tensor:
         """An input with more than one row, where rows may be more: torch takes 1 for a constant."""
+        rows = batch if (number, 0) in self.axes and (x.shape[0] == 1 or batch > 2) else 1
         times = [2 if (number, axis) in self.apart else 1 for axis in range(x.ndim)]
-        if (number, 0) in self.axes and (x.shape[0] == 1 or batch > 2):
-            times[0] = batch
-        return x.repeat(*times) if max(times, default=1) > 1 else x
+        found = repeated(x, rows)
+        return found.repeat(*times) if max(times, default=1) > 1 else found
 
     def _example(self, program: Program) -> Point:
         """The dynamic sizes as the example has them."""

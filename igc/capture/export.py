@@ -16,7 +16,7 @@ from torch.export import Dim, default_decompositions, export
 
 from igc.capture.composite import decompositions
 from igc.capture.in_place import functionalized
-from igc.capture.normalize import AS_RESHAPE
+from igc.capture.normalize import SPELLED
 from igc.capture.program import program_of
 from igc.capture.questions import Question, questions
 from igc.capture.rewrites.table import REWRITES
@@ -34,7 +34,7 @@ ASSERTIONS = (
 # Ops that need no decomposition: they have a rule, or a uniform spelling, or are read as opaque.
 UNDERSTOOD = {
     **TABLE,
-    **{str(op): None for op in (*REWRITES, *AS_RESHAPE)},
+    **{str(op): None for op in (*REWRITES, *SPELLED)},
     **dict.fromkeys((*ASSERTIONS, "aten.sym_size.int")),
 }
 

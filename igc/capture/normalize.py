@@ -27,10 +27,30 @@ from igc.program.shapes import Value, other_sizes, shapes
 
 aten = torch.ops.aten
 
-# A view depends on strides, which slicing changes; a reshape does not.
-AS_RESHAPE = {
+# Calls with the very arguments of another, which gives the same numbers. A view depends on strides,
+# which slicing changes; a reshape does not. A copy of a view is told as the view.
+SPELLED = {
     aten.view.default: aten.reshape.default,
     aten._unsafe_view.default: aten.reshape.default,
+    aten.view_copy.default: aten.reshape.default,
+    aten._reshape_copy.default: aten.reshape.default,
+    aten.alias_copy.default: aten.alias.default,
+    aten.detach_copy.default: aten.detach.default,
+    aten.diagonal_copy.default: aten.diagonal.default,
+    aten.expand_copy.default: aten.expand.default,
+    aten.permute_copy.default: aten.permute.default,
+    aten.select_copy.int: aten.select.int,
+    aten.slice_copy.Tensor: aten.slice.Tensor,
+    aten.split_copy.Tensor: aten.split.Tensor,
+    aten.split_with_sizes_copy.default: aten.split_with_sizes.default,
+    aten.squeeze_copy.default: aten.squeeze.default,
+    aten.squeeze_copy.dim: aten.squeeze.dim,
+    aten.squeeze_copy.dims: aten.squeeze.dims,
+    aten.t_copy.default: aten.t.default,
+    aten.transpose_copy.int: aten.transpose.int,
+    aten.unbind_copy.int: aten.unbind.int,
+    aten.unfold_copy.default: aten.unfold.default,
+    aten.unsqueeze_copy.default: aten.unsqueeze.default,
 }
 
 

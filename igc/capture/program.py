@@ -14,7 +14,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from igc.capture.normalize import AS_RESHAPE, normalize
+from igc.capture.layout import layer_of_export
+from igc.capture.normalize import SPELLED, normalize
+from igc.capture.strided import without_steps
 from igc.capture.symbols import dims_of
 from igc.errors import BadInput
 from igc.program import InputSpec, Program
@@ -49,7 +51,7 @@ def program_of(
     leaves: Sequence[Any] = ()
     known = {s.arg.name: s for s in signature.input_specs}
     feed = iter(inputs)
-    for node in source.nodes:
+    for node in without_steps(source).nodes:
         if node.op == "placeholder":
             spec = known[str(node.target)]  # a copied node may be renamed, its target is not
             if spec.kind is InputKind.USER_INPUT:
@@ -71,12 +73,12 @@ def program_of(
             _check_target(node)
             new = graph.create_node(
                 "call_function",
-                AS_RESHAPE.get(node.target, node.target),
+                SPELLED.get(node.target, node.target),
                 mapped(node.args, env.__getitem__),
                 mapped(node.kwargs, env.__getitem__),
                 name=node.name,
             )
-            new.meta["layer"] = _layer(node)
+            new.meta["layer"] = layer_of_export(node)
             env[node] = new
     out_spec = exported.call_spec.out_spec
     assert out_spec is not None
@@ -138,7 +140,7 @@ def _check_target(node: fx.Node) -> None:
         # try again with fewer dynamic axes
         raise ValueError(f"a size is computed by {_name(target)} at {_line(node)}")
     raise BadInput(
-        f"layer '{_layer(node)}' calls {target}, which has no ATen form; "
+        f"layer '{layer_of_export(node)}' calls {target}, which has no ATen form; "
         "rewrite it with ordinary tensor operations"
     )
 
@@ -153,15 +155,9 @@ def _line(node: fx.Node) -> str:
         r'File "(.*)", line (\d+), in .*\n *(.*)', node.meta.get("stack_trace") or ""
     )
     if not frames:
-        return f"layer '{_layer(node)}'"
+        return f"layer '{layer_of_export(node)}'"
     file, number, text = frames[-1]
     return f"{Path(file).name}:{number} '{text[:60]}'"
-
-
-def _layer(node: fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next((p for p, _ in reversed(stack.values())), "")
-    return path.replace("L['self'].", "").replace("L['self']", "")
 
 
 def _output_names(spec: pytree.TreeSpec, leaves: Sequence[Any]) -> tuple[str, ...]:

@@ -137,5 +137,13 @@ def at_sizes(
         else:
             picks = torch.randint(0, max(1, flat.numel()), (math.prod(shape),), generator=generator)
             value = flat[picks.to(flat.device)].reshape(shape)
-        found.append(value)
+        found.append(_laid_out_as(tensor, value))
     return tuple(found)
+
+
+def _laid_out_as(tensor: Tensor, value: Tensor) -> Tensor:
+    """The value with its axes in memory in the order of the tensor's, which a network may read."""
+    steps = tensor.stride()
+    order = sorted(range(tensor.ndim), key=lambda axis: -steps[axis])
+    inverse = [order.index(axis) for axis in range(tensor.ndim)]
+    return value.permute(order).contiguous().permute(inverse)
