@@ -23,6 +23,7 @@ from igc.errors import BadInput, IgcError, one_line
 from igc.ops import TABLE
 from igc.program import Program
 from igc.program.devices import beside, on_cpu
+from igc.program.dtypes import without_autocast
 from igc.program.shapes import other_sizes, shapes, single
 
 Example = Tensor | Sequence[Tensor]
@@ -55,6 +56,7 @@ def as_inputs(example_inputs: Any) -> tuple[Tensor, ...]:
     return tuple(inputs)
 
 
+@without_autocast()
 def capture(module: nn.Module, example_inputs: Example) -> Program:
     """The program that `module` runs in evaluation mode on inputs like `example_inputs`.
 

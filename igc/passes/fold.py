@@ -14,7 +14,7 @@ from igc.passes.constants import ConstantPool
 from igc.passes.record import Record
 from igc.program import Origin, Program
 from igc.program.decisions import decides, decisions, snapped
-from igc.program.dtypes import cast_to, retyped
+from igc.program.dtypes import cast_to, narrower, retyped
 from igc.program.nodes import layer_of, mapped
 from igc.program.rebuild import Env
 from igc.program.recipe import Computed
@@ -34,8 +34,9 @@ SMALL = 1 << 14  # bytes
 class FoldConstants:
     """Every node whose operands are all constants becomes a constant.
 
-    Decisions (a gate's threshold) are taken in the network's own precision, everything else is
-    computed in float64 and stays there where rounding it would lose something.
+    Decisions (a gate's threshold) are taken in the network's own precision, and parts that are in a
+    narrower type than the network (autocast) are computed in that type. Everything else is computed
+    in float64 and stays there where rounding it would lose something.
     """
 
     name: str = "fold constants"
@@ -54,7 +55,7 @@ class FoldConstants:
 
         def make(node: fx.Node, env: Env) -> fx.Node | None:
             nonlocal folded
-            value = _evaluate(node, env, pool, facts, record)
+            value = _evaluate(node, env, pool, facts, record, program.dtype)
             if value is None:
                 return None
             name, is_hard = _store(node, *value, env, pool, hard)
@@ -73,8 +74,12 @@ def _evaluate(
     pool: ConstantPool,
     facts: dict[fx.Node, Value],
     record: Record,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, torch.dtype | None] | None:
-    """The node's value and, where that is kept in float64 for now, the type that it counts as."""
+    """The node's value and, where that is kept in float64 for now, the type that it counts as.
+
+    `dtype` is the program's own.
+    """
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return None
     if torch.Tag.nondeterministic_seeded in node.target.tags:
@@ -84,10 +89,15 @@ def _evaluate(
         return None
     elements = sum(pool.values[str(n.target)].numel() for n in operands)
 
-    def look(operand: fx.Node) -> Tensor:
-        return cast_to(pool.values[str(env[operand].target)], torch.float64)
+    narrow = narrower(facts[node].dtype, dtype)
 
-    args, kwargs = retyped(mapped((node.args, node.kwargs), look), torch.float64)
+    def look(operand: fx.Node) -> Tensor:
+        name = str(env[operand].target)
+        return cast_to(pool.values[name], pool.kind(name) if narrow else torch.float64)
+
+    args, kwargs = mapped((node.args, node.kwargs), look)
+    if not narrow:
+        args, kwargs = retyped((args, kwargs), torch.float64)
     try:
         with torch.no_grad():
             value = node.target(*args, **kwargs)
@@ -106,9 +116,9 @@ def _evaluate(
         if value.numel() * own.itemsize > max(SMALL, LARGEST_COPY * held):
             record.declined(node, f"stays gathered: over {LARGEST_COPY} times its table")
             return None
-    narrow = value.to(own).contiguous()
-    exact = not own.is_floating_point or torch.equal(narrow.double(), value)
-    return (narrow, None) if exact else (value.contiguous(), own)
+    stored = value.to(own).contiguous()
+    exact = not own.is_floating_point or torch.equal(stored.double(), value.double())
+    return (stored, None) if exact else (value.contiguous(), own)
 
 
 def _bytes(constant: fx.Node, pool: ConstantPool) -> int:

@@ -117,8 +117,10 @@ class TorchSide(Side):
     def own(self, inputs: Sequence[Tensor]) -> Outputs:
         """The outputs as the network itself computes them."""
         if self.module is None:
-            with torch.no_grad():
-                return _tensors(execute(self.program, inputs, dtype=self.program.dtype))
+            program = self.program
+            given = [cast_to(x, spec.dtype) for x, spec in zip(inputs, program.inputs, strict=True)]
+            with torch.no_grad():  # each part in the type that it has for itself
+                return _tensors(execute(program, given))
         with evaluating(self.module), torch.no_grad():
             result = self.module(*beside(self.module, (cast_to(x, self.dtype) for x in inputs)))
         return _tensors([v for v in pytree.tree_leaves(result) if v is not None])

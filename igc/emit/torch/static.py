@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from igc.emit.torch.gathers import gathered
+from igc.emit.torch.narrow import rounded
 from igc.emit.torch.plan import Plan, plan
-from igc.emit.torch.precision import names_type, retype, unrounded, with_casts
+from igc.emit.torch.precision import retype, unrounded, with_casts
 from igc.errors import BadInput
 from igc.program import Program
 from igc.program.devices import on_cpu
@@ -164,14 +165,13 @@ def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
 def runnable(static: StaticNetwork) -> StaticNetwork:
     """What an ONNX file is made of: `static` itself, or a copy with float32 instead of bfloat16.
 
-    Opset 20 has no convolution in bfloat16, and onnxruntime no kernels for it on a CPU. Every
-    bfloat16 weight is a float32 number, so the copy holds the very weights, and those that were
-    folded as float32 has them; it only rounds less.
+    Every bfloat16 weight is a float32 number, so the copy holds the very weights. Of a network that
+    is in bfloat16 as a whole, those that were folded are as float32 has them, and it only rounds
+    less; parts in bfloat16 keep their roundings (`igc.emit.torch.narrow`).
     """
     program = static.unrounded_program()
-    if not names_type(program, torch.bfloat16):
-        return static
-    return emit(retype(program, torch.float32, of=torch.bfloat16))
+    in_float32 = rounded(program)
+    return static if in_float32 is program else emit(in_float32)
 
 
 def compiled(text: str, containers: Mapping[str, type[Any]]) -> Any:
