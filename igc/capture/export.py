@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from igc.capture.in_place import functionalized
 from igc.capture.normalize import AS_RESHAPE
 from igc.capture.program import program_of
 from igc.capture.rewrites.table import REWRITES
+from igc.capture.squeezes import AsksForSize
 from igc.capture.symbols import bounded_symbols
 from igc.errors import BadInput, IgcError, one_line
 from igc.ops import TABLE
@@ -119,12 +121,19 @@ def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
         x.repeat(2, *[1] * (x.ndim - 1)) if x.ndim and x.shape[0] == 1 else x for x in inputs
     )
     last: Exception = BadInput("no attempt")
-    first, *rest = _dynamic_attempts(wide)
-    for axes in (first, *rest):
+    attempts = _dynamic_attempts(wide)
+    first, fixed = attempts[0], list[str]()
+    while attempts:
+        axes = attempts.pop(0)
+        given = tuple(w if 0 in s else x for w, x, s in zip(wide, inputs, axes, strict=True))
         try:
-            return _checked(module, wide, axes)
+            return _noted(_checked(module, given, axes), fixed)
         except IgcError:
             raise
+        except AsksForSize as error:
+            fixed.append(error.why)
+            attempts = [_without(axes, error.names), *attempts]
+            last = error
         except Exception as error:  # torch.export raises many kinds; the last is reported
             if axes is first:
                 _run_once(module, inputs)
@@ -132,6 +141,19 @@ def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
     raise BadInput(
         f"{type(module).__name__}: torch.export cannot capture it: {one_line(last)}"
     ) from last
+
+
+def _without(axes: list[set[int]], names: set[str]) -> list[set[int]]:
+    """The dynamic axes without those of these sizes: the batch, the others, or both."""
+    batch, others = "batch" in names, not names <= {"batch"}
+    return [{a for a in s if not (batch if a == 0 else others)} for s in axes]
+
+
+def _noted(program: Program, fixed: list[str]) -> Program:
+    """The program with a note on why its sizes are fixed."""
+    if not fixed:
+        return program
+    return replace(program, note={**program.note, "fixed": tuple(dict.fromkeys(fixed))})
 
 
 def _dynamic_attempts(inputs: tuple[Tensor, ...]) -> list[list[set[int]]]:

@@ -44,7 +44,8 @@ class Program:
     the network is known to be gated by `igc.nn`, the constants that hold the gates:
     `gates[layer][task]` and `mixes[layer]`.
     `origins` tells for each constant from which checkpoint tensor it was sliced (see `Origin`),
-    `kinds` as which type it counts where it is stored in a wider one (see `kind`).
+    `kinds` as which type it counts where it is stored in a wider one (see `kind`). `note` holds
+    remarks of capture, "fixed" among them: why a size of the inputs is not dynamic.
     """
 
     graph: fx.Graph
