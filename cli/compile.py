@@ -152,7 +152,12 @@ def command(
             after=after,
             stop_after=stop_after,
         )
-    tell(found.static.plan.program.note.get("fixed", ()))
+    left_out = {} if found.model is None else found.model.left_out
+    tell([
+        *found.static.plan.program.note.get("fixed", ()),
+        *(f"output '{name}' is always {value!r}: the ONNX file has no such output"
+          for name, value in left_out.items()),
+    ])  # fmt: skip
     outcome = found.to_dict()
     outcome["written"] = {OPTIONS[name]: path for name, path in outcome["written"].items()}
     if as_json:

@@ -26,6 +26,7 @@ from igc.ops import TABLE
 from igc.program import Program
 from igc.program.devices import beside, on_cpu
 from igc.program.dtypes import without_autocast
+from igc.program.returned import structured
 from igc.program.shapes import other_sizes, shapes, single
 
 Example = Tensor | Sequence[Tensor]
@@ -198,7 +199,7 @@ def _exported(
     dynamic = tuple(dict.fromkeys(sorted(s), Dim.AUTO) for s in axes)
     args_name = _varargs(module)
     spec: Any = {args_name: dynamic} if args_name else dynamic
-    with _tracing(module):
+    with _tracing(module), _structured(module):
         exported = export(module, inputs, dynamic_shapes=spec, strict=False)
         graph = functionalized(exported.graph, UNDERSTOOD)
     if graph is not None:
@@ -226,6 +227,16 @@ def _tracing(module: nn.Module) -> Iterator[None]:
     ):  # fmt: skip
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _structured(module: nn.Module) -> Iterator[None]:
+    """Within, the module returns containers that torch and igc know (`igc.program.returned`)."""
+    handle = module.register_forward_hook(lambda _, __, result: structured(result))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

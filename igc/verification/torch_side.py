@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from igc.errors import BadInput, IgcError, Refused, one_line
 from igc.onnx_files.approximations import Approximated
@@ -20,6 +19,7 @@ from igc.program.digest import digest
 from igc.program.dtypes import cast_to
 from igc.program.execute import execute
 from igc.program.health import finite_notes
+from igc.program.returned import tensors_of
 from igc.verification.bounds import largest
 from igc.verification.diverge import first_difference
 from igc.verification.inputs import Draw, Signature, of_program
@@ -123,7 +123,7 @@ class TorchSide(Side):
                 return _tensors(execute(program, given))
         with evaluating(self.module), torch.no_grad():
             result = self.module(*beside(self.module, (cast_to(x, self.dtype) for x in inputs)))
-        return _tensors([v for v in pytree.tree_leaves(result) if v is not None])
+        return _tensors(tensors_of(result))
 
     def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> Outputs:
         """The outputs computed in `dtype`: by the network itself where that is its precision."""

@@ -28,6 +28,8 @@ from igc.program.dtypes import cast_to
 from igc.program.gates import tasks_of
 from igc.program.nodes import copy_node
 from igc.program.rebuild import Env, rebuild
+from igc.program.returned import maker
+from igc.program.structure import Kind
 
 _serial = count(1)
 
@@ -35,8 +37,8 @@ _serial = count(1)
 class StaticNetwork(nn.Module):
     """The static network: ordinary `torch.nn` layers and a forward of ordinary tensor calls.
 
-    Inputs and outputs are those of the compiled network (a tensor, or a tuple,
-    namedtuple, list or dict of tensors and None). It trains,
+    Inputs and outputs are those of the compiled network (a tensor, or tensors, None, numbers and
+    texts in tuples, namedtuples, lists, dicts and objects made of those). It trains,
     prints, copies, converts (`.double()`, `.half()`, `.to(...)`) and exports like any module;
     nothing in it depends on igc. `source` is the text of its forward.
     """
@@ -174,12 +176,12 @@ def runnable(static: StaticNetwork) -> StaticNetwork:
     return static if in_float32 is program else emit(in_float32)
 
 
-def compiled(text: str, containers: Mapping[str, type[Any]]) -> Any:
+def compiled(text: str, containers: Mapping[str, type[Any] | Kind]) -> Any:
     """The function that checked forward text defines; tracebacks show its lines."""
     name = f"<igc static network {next(_serial)}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     scope: dict[str, Any] = {"torch": torch, "F": F, "OrderedDict": OrderedDict}
-    scope.update(containers)
+    scope.update((n, maker(k) if isinstance(k, Kind) else k) for n, k in containers.items())
     exec(compile(text, name, "exec"), scope)  # noqa: S102 - the text passed emit.guard
     return scope["forward"]
 
