@@ -18,6 +18,7 @@ from igc.analysis.form import Form, Forms, Piece
 from igc.analysis.zeros import zeros_of
 from igc.errors import IgcError
 from igc.ops.relations import Blocks, Mixing, Pointwise, Regroup, Relation, Select
+from igc.program.dtypes import narrower, retyped
 from igc.program.nodes import mapped
 
 Known = tuple[int, NDArray[np.bool_], NDArray[np.float64]]  # axis, which, value
@@ -39,6 +40,10 @@ def known_channels(node: fx.Node, relation: Relation, forms: Forms) -> Form | No
     if found is None or not found[1].any():
         return None
     axis, mask, values = found
+    dtype = forms.facts.at[node].dtype
+    if dtype is not None and narrower(dtype, forms.facts.program.dtype):
+        # evaluated in float64: exact where the type holds the value, else rounded elsewhere
+        mask = mask & (torch.from_numpy(values).to(dtype).double().numpy() == values)
     size = len(mask)
     if forms.facts.dynamic(node)[axis]:
         return None
@@ -123,6 +128,7 @@ def _evaluate(
     if any(isinstance(a, fx.Node) for a in (*args, *kwargs.values())):
         return None
     try:
+        args, kwargs = retyped((args, kwargs), torch.float64)
         value = cast("Callable[..., Any]", node.target)(*args, **kwargs)
     except (RuntimeError, IgcError):
         return None

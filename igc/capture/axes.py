@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from igc.capture.export import Exported, exported
 from igc.capture.layout import repeated
 from igc.capture.running import DoesNotRun, difference, require_inputs_fit, unchanged
+from igc.capture.squeezes import AsksForSize
 from igc.capture.symbols import Axis
 from igc.capture.trials import Asked, Point, Trial, at_sizes, trials
 from igc.errors import BadInput, IgcError, one_line
 from igc.program import Program
 from igc.program.devices import beside, on_cpu
+from igc.program.dtypes import without_autocast
 from igc.program.fixed import with_fixed
 from igc.program.shapes import other_sizes, shapes, single
 
@@ -42,6 +44,7 @@ def as_inputs(example_inputs: Any) -> tuple[Tensor, ...]:
     return tuple(inputs)
 
 
+@without_autocast()
 def capture(module: nn.Module, example_inputs: Example) -> Program:
     """The program that `module` runs in evaluation mode on inputs like `example_inputs`.
 
@@ -99,7 +102,12 @@ class _Capture:
     def program(self) -> Program:
         """The program whose dynamic axes are shown; raises what torch does."""
         while True:
-            found = self._exported()
+            try:
+                found = self._exported()
+            except AsksForSize as error:
+                self.axes -= error.axes
+                self.why |= dict.fromkeys(error.axes, error.why)
+                continue
             twins = self._twins(found) - self.apart
             if twins and self._takes_apart(found, twins):
                 self.apart |= twins

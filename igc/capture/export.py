@@ -24,6 +24,7 @@ from igc.capture.running import unchanged
 from igc.capture.symbols import Axis, symbols_of
 from igc.ops import TABLE
 from igc.program import Program
+from igc.program.returned import structured
 
 # What torch checks while it runs: nothing reads it, so it goes.
 ASSERTIONS = (
@@ -61,7 +62,7 @@ def exported(
     dynamic = tuple(dict.fromkeys(sorted(s), Dim.AUTO) for s in axes)
     args_name = _varargs(module)
     spec: Any = {args_name: dynamic} if args_name else dynamic
-    with _tracing(module) as asked:
+    with _tracing(module) as asked, _structured(module):
         first = export(module, inputs, dynamic_shapes=spec, strict=False)
         graph = functionalized(first.graph, UNDERSTOOD)
 
@@ -93,6 +94,16 @@ def _tracing(module: nn.Module) -> Iterator[list[Question]]:
     ):  # fmt: skip
         warnings.simplefilter("ignore")
         yield asked
+
+
+@contextmanager
+def _structured(module: nn.Module) -> Iterator[None]:
+    """Within, the module returns containers that torch and igc know (`igc.program.returned`)."""
+    handle = module.register_forward_hook(lambda _, __, result: structured(result))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from igc.capture.rewrites.context import Rewriting
 from igc.capture.rewrites.table import REWRITES
 from igc.capture.shuffles import with_shuffles
 from igc.capture.sizes import settle_sizes
+from igc.capture.squeezes import check_squeezes
 from igc.program import Program
 from igc.program.dtypes import is_float
 from igc.program.nodes import args_of, copy_node
@@ -57,8 +58,10 @@ SPELLED = {
 def normalize(program: Program) -> Program:
     """The same program in the uniform spelling.
 
-    Its `note["declined"]` has a line for every call that a rewrite left as it was, and why.
+    Its `note["declined"]` has a line for every call that a rewrite left as it was, and why. Raises
+    `AsksForSize` where it cannot hold for all sizes of the inputs.
     """
+    check_squeezes(program)
     return with_shuffles(settle_sizes(rewritten(without_empty_pieces(program))))
 
 

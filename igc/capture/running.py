@@ -20,6 +20,7 @@ from igc.nn.asked import SizeRefused
 from igc.program import Program
 from igc.program.dtypes import cast_to
 from igc.program.execute import execute
+from igc.program.returned import structured
 
 # Both run the same operations in the same order, most often with the same bits; a composite one
 # that was written out rounds differently. What differs by more is computed in float64.
@@ -116,7 +117,8 @@ def _outputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         raise
     except Exception as error:
         raise DoesNotRun(one_line(error)) from error
-    return [_plain(v) for v in pytree.tree_leaves(result) if isinstance(v, Tensor)]
+    leaves = pytree.tree_leaves(structured(result))
+    return [_plain(v) for v in leaves if isinstance(v, Tensor)]
 
 
 def _plain(value: Any) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from igc.ops.facts import Facts, Rule
 from igc.ops.pointwise import pointwise, written
 from igc.ops.relations import Pointwise, Select, Term
+from igc.program.dtypes import narrower
 from igc.program.schema import argument, bind
 
 Number = Tensor | float
@@ -42,7 +43,9 @@ def combination(
     """`shift + sum of coefficient * operand` as a `Select`, where its conditions hold.
 
     They are: operands have the output's shape and dtype, and all coefficients vary along at most
-    one axis. Otherwise the op stays the `Pointwise` it was written as.
+    one axis; in a type that rounds more than the program's (autocast), they are 0, 1 or -1 and
+    nothing constant is added, as sums written anew would round elsewhere. Otherwise the op stays
+    the `Pointwise` it was written as.
     """
     plain = written(node, facts, annihilates=annihilates)
     out, dtype = facts.shape(node), facts.at[node].dtype
@@ -64,6 +67,10 @@ def combination(
             terms.append((operand, coefficient))
     if not terms:
         return plain
+    if narrower(dtype, facts.program.dtype) and not all(
+        _exact(number) for number in (total, *(c for _, c in terms))
+    ):
+        return plain
     numbers = (total, *(c for _, c in terms))
     axes = {a for number in numbers for a in _varying(number, out)}
     if len(axes) > 1:
@@ -78,6 +85,12 @@ def combination(
         _along(total, axis, out),
         plain,
     )
+
+
+def _exact(number: Number) -> bool:
+    """Whether multiplying by it never rounds: it holds 0, 1 and -1 only."""
+    value = torch.as_tensor(number)
+    return bool(((value == 0) | (value.abs() == 1)).all())
 
 
 def _times(a: Number, b: Number) -> Number:

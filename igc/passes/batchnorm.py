@@ -19,6 +19,7 @@ from igc.ops.relations import Mixing
 from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Origin, Program
+from igc.program.dtypes import narrower
 from igc.program.nodes import mapped
 from igc.program.rebuild import Env
 from igc.program.recipe import Recipe, Scale, Shift, over, required
@@ -54,6 +55,9 @@ def _producer(node: fx.Node, facts: Facts, record: Record) -> fx.Node | None:
     rel = relation(x, facts) if x.op == "call_function" else None
     if not isinstance(rel, Mixing) or rel.out_axis != 1 or _bias_name(x) is None:
         record.declined(node, "batch norm is not right after a convolution or linear")
+        return None
+    if narrower(facts.at[x].dtype, facts.program.dtype):
+        record.declined(node, f"the author rounds its weights to {facts.at[x].dtype}")
         return None
     if len(x.users) > 1:
         record.declined(node, "the convolution's output is also read without the batch norm")

@@ -15,7 +15,7 @@ from igc.passes.growth import Growth
 from igc.passes.record import Record
 from igc.program import Origin, Program
 from igc.program.decisions import decides, decisions, snapped
-from igc.program.dtypes import cast_to, retyped
+from igc.program.dtypes import cast_to, narrower, retyped
 from igc.program.nodes import layer_of, mapped
 from igc.program.rebuild import Env
 from igc.program.recipe import Computed, Recipe, required, take
@@ -35,10 +35,11 @@ SMALL = 1 << 14  # bytes
 class FoldConstants:
     """Every node whose operands are all constants becomes a constant.
 
-    Decisions (a gate's threshold) are taken in the network's own precision, everything else is
-    computed in float64 and stays there where rounding it would lose something. What would be larger
-    folded stays computed (`igc.passes.growth`); where the program is `sliced` already, some of it
-    has become small. What slicing itself takes of a weight that is stored once stays.
+    Decisions (a gate's threshold) are taken in the network's own precision, and parts that are in a
+    narrower type than the network (autocast) are computed in that type. Everything else is computed
+    in float64 and stays there where rounding it would lose something. What would be larger folded
+    stays computed (`igc.passes.growth`); where the program is `sliced` already, some of it has
+    become small. What slicing itself takes of a weight that is stored once stays.
     """
 
     name: str = "fold constants"
@@ -61,7 +62,7 @@ class FoldConstants:
             nonlocal folded
             if self.sliced and "source" not in node.meta:
                 return None
-            value = _evaluate(node, env, pool, facts, growth, record)
+            value = _evaluate(node, env, pool, facts, growth, record, program.dtype)
             if value is None:
                 return None
             name, is_hard = _store(node, *value, growth.parts(node, env), pool, hard)
@@ -81,8 +82,12 @@ def _evaluate(
     facts: dict[fx.Node, Value],
     growth: Growth,
     record: Record,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, torch.dtype | None] | None:
-    """The node's value and, where that is kept in float64 for now, the type that it counts as."""
+    """The node's value and, where that is kept in float64 for now, the type that it counts as.
+
+    `dtype` is the program's own.
+    """
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return None
     if torch.Tag.nondeterministic_seeded in node.target.tags:
@@ -92,13 +97,15 @@ def _evaluate(
            for n, m in zip(node.all_input_nodes, operands, strict=True)):  # fmt: skip
         return None
     elements = sum(pool.values[p].numel() for p in growth.parts(node, env))
+    narrow = narrower(facts[node].dtype, dtype)
 
     def look(operand: fx.Node) -> Tensor:
-        if operand in growth.values:
-            return growth.values[operand]
-        return cast_to(pool.values[str(env[operand].target)], torch.float64)
+        value, own = _operand(operand, env, pool, growth)
+        return cast_to(value, (own or facts[operand].dtype) if narrow else torch.float64)
 
-    args, kwargs = retyped(mapped((node.args, node.kwargs), look), torch.float64)
+    args, kwargs = mapped((node.args, node.kwargs), look)
+    if not narrow:
+        args, kwargs = retyped((args, kwargs), torch.float64)
     try:
         with torch.no_grad():
             value = node.target(*args, **kwargs)
@@ -122,9 +129,19 @@ def _evaluate(
         growth.keep(node, value, env)
         record.declined(node, why)
         return None
-    narrow = value.to(own).contiguous()
-    exact = not own.is_floating_point or torch.equal(narrow.double(), value)
-    return (narrow, None) if exact else (value.contiguous(), own)
+    stored = value.to(own).contiguous()
+    exact = not own.is_floating_point or torch.equal(stored.double(), value.double())
+    return (stored, None) if exact else (value.contiguous(), own)
+
+
+def _operand(
+    operand: fx.Node, env: dict[fx.Node, Any], pool: ConstantPool, growth: Growth
+) -> tuple[Tensor, torch.dtype | None]:
+    """Its value, and the type that it counts as where it is a constant."""
+    if operand in growth.values:
+        return growth.values[operand], None
+    name = str(env[operand].target)
+    return pool.values[name], pool.kind(name)
 
 
 def _bytes(name: str, pool: ConstantPool) -> int:

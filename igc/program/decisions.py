@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from igc.errors import BadInput, one_line
-from igc.program.dtypes import is_float
+from igc.program.dtypes import is_float, narrower
 from igc.program.nodes import layer_of
 from igc.program.program import Program, fresh_name
 from igc.program.rebuild import Env, rebuild
@@ -73,8 +73,19 @@ def decisions(program: Program) -> Decided:
 
 
 def decided(program: Program) -> Program:
-    """The program that `decisions` gives."""
-    return decisions(program).program
+    """The program that `decisions` gives, with constants rounded where the author rounds them.
+
+    What is computed from constants in a narrower type than the program's, under autocast say, is
+    computed in that type and becomes a constant, so that a float64 run has those roundings, too.
+    """
+    program = decisions(program).program
+    constant = _constant_nodes(program)
+    kinds = _kinds(program, constant)
+    return _frozen(program, {n for n in constant if _is_narrow(n, kinds, program.dtype)}).program
+
+
+def _is_narrow(node: fx.Node, kinds: dict[fx.Node, Any], than: torch.dtype) -> bool:
+    return node.op == "call_function" and narrower(getattr(kinds[node], "dtype", None), than)
 
 
 def settled(program: Program) -> Program:

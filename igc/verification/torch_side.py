@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from igc.capture.running import DoesNotRun, difference
 from igc.errors import BadInput, IgcError, Refused, one_line
@@ -22,6 +21,7 @@ from igc.program.dtypes import cast_to
 from igc.program.execute import execute
 from igc.program.fixed import fixed_axes
 from igc.program.health import finite_notes
+from igc.program.returned import tensors_of
 from igc.verification.bounds import largest
 from igc.verification.diverge import first_difference
 from igc.verification.inputs import Draw, Signature, of_program
@@ -140,11 +140,13 @@ class TorchSide(Side):
     def own(self, inputs: Sequence[Tensor]) -> Outputs:
         """The outputs as the network itself computes them."""
         if self.module is None:
-            with torch.no_grad():
-                return _tensors(execute(self.program, inputs, dtype=self.program.dtype))
+            program = self.program
+            given = [cast_to(x, spec.dtype) for x, spec in zip(inputs, program.inputs, strict=True)]
+            with torch.no_grad():  # each part in the type that it has for itself
+                return _tensors(execute(program, given))
         with evaluating(self.module), torch.no_grad():
             result = self.module(*beside(self.module, (cast_to(x, self.dtype) for x in inputs)))
-        return _tensors([v for v in pytree.tree_leaves(result) if v is not None])
+        return _tensors(tensors_of(result))
 
     def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> Outputs:
         """The outputs computed in `dtype`: by the network itself where that is its precision."""
