@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from igc.capture.merged_axes import with_merged_axes
 from igc.capture.rewrites.context import Rewriting
 from igc.capture.rewrites.table import REWRITES
 from igc.capture.shuffles import with_shuffles
@@ -62,7 +63,8 @@ def normalize(program: Program) -> Program:
     `AsksForSize` where it cannot hold for all sizes of the inputs.
     """
     check_squeezes(program)
-    return with_shuffles(settle_sizes(rewritten(without_empty_pieces(program))))
+    written = rewritten(without_empty_pieces(program))
+    return with_shuffles(settle_sizes(with_merged_axes(written)))
 
 
 def without_empty_pieces(program: Program) -> Program:
