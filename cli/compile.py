@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import render
-from .common import example_inputs, load_network, only_results_on_stdout, print_json, require_shapes
+from .common import (
+    example_inputs,
+    load_network,
+    only_results_on_stdout,
+    print_json,
+    require_shapes,
+    tell,
+)
 from .options import Checkpoint, FullSize, Input, Json, Key, Model, Tasks
 from .parse import suffixes
 
@@ -145,6 +152,13 @@ def command(
             after=after,
             stop_after=stop_after,
         )
+    left_out = {} if found.model is None else found.model.left_out
+    tell(
+        [
+            f"output '{name}' is always {value!r}: the ONNX file has no such output"
+            for name, value in left_out.items()
+        ]
+    )
     outcome = found.to_dict()
     outcome["written"] = {OPTIONS[name]: path for name, path in outcome["written"].items()}
     if as_json:

@@ -19,6 +19,7 @@ from igc.passes.tracing import pass_named
 from igc.program import Program
 from igc.program.devices import device_of
 from igc.program.digest import source_of
+from igc.program.dtypes import without_autocast
 from igc.program.health import check_gates
 from igc.program.rebuild import with_outputs
 
@@ -77,6 +78,7 @@ def compilation(
     return Compilation(gated, program, static, record)
 
 
+@without_autocast()
 def compile_program(
     gated: Program,
     pipeline: tuple[Pass, ...] = PIPELINE,

@@ -115,6 +115,7 @@ class Forms:
     relations: dict[fx.Node, Relation]
     form: dict[fx.Node, Form] = field(default_factory=dict)
     virtual: set[fx.Node] = field(default_factory=set)
+    zeros: dict[fx.Node, dict[int, NDArray[np.bool_]]] = field(default_factory=dict)
     patterns: dict[tuple[fx.Node, int, int], NDArray[np.bool_]] = field(default_factory=dict)
 
     def read(self, node: fx.Node, axis: int | None, size: int) -> Form:

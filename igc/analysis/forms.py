@@ -24,8 +24,10 @@ from torch import fx
 from igc.analysis.form import Form, Forms, Piece
 from igc.analysis.known import known_channels
 from igc.analysis.numbering import Numbering
+from igc.analysis.selection import selects
+from igc.analysis.zeros import of_zeros, zero_channels
 from igc.ops import Facts
-from igc.ops.relations import Concat, Relation, Select, Take
+from igc.ops.relations import Concat, Mixing, Relation, Select, Take
 
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
 MAX_TERMS = 96  # a form longer than this is cheaper to compute as written
@@ -34,8 +36,7 @@ MAX_TERMS = 96  # a form longer than this is cheaper to compute as written
 def forms(facts: Facts, relations: dict[fx.Node, Relation]) -> Forms:
     """The forms of all values of the program."""
     result = Forms(facts, relations)
-    linear = {n for n, r in relations.items() if isinstance(r, (Select, Concat)) or
-              (isinstance(r, Take) and not r.drops)}  # fmt: skip
+    linear = {n for n, r in relations.items() if _is_linear(n, r, result)}
     outputs, numbering = set(facts.program.output_nodes), Numbering()
     result.virtual = {
         n for n in linear if n not in outputs and n.users and all(u in linear for u in n.users)
@@ -45,8 +46,11 @@ def forms(facts: Facts, relations: dict[fx.Node, Relation]) -> Forms:
         if dtype is None or not dtype.is_floating_point or node.op == "get_attr":
             continue
         form = _form(node, relation, result) if node in linear else None
+        zeros = zero_channels(node, relation, result)
+        if zeros:
+            result.zeros[node] = zeros
         if form is None:
-            form = known_channels(node, relation, result)
+            form = known_channels(node, relation, result) or of_zeros(node, relation, zeros)
         if form is not None:
             result.form[node] = form
         if node.op == "call_function" and (form is None or not form.gains):
@@ -56,12 +60,20 @@ def forms(facts: Facts, relations: dict[fx.Node, Relation]) -> Forms:
     return result
 
 
+def _is_linear(node: fx.Node, relation: Relation, known: Forms) -> bool:
+    if isinstance(relation, Take):
+        return not relation.drops
+    return isinstance(relation, (Select, Concat)) or selects(node, relation, known) is not None
+
+
 def _form(node: fx.Node, relation: Relation, known: Forms) -> Form | None:
     shape = known.facts.shape(node)
     if isinstance(relation, Select):
         return _select(node, relation, known, shape)
     if isinstance(relation, Concat):
         return _concat(node, relation, known, shape)
+    if isinstance(relation, Mixing):
+        return _product(node, relation, known, shape)
     assert isinstance(relation, Take)
     size = known.facts.shape(relation.x)[relation.axis]
     form = known.read(relation.x, relation.axis, size).taken(relation.index, relation.fill)
@@ -90,6 +102,21 @@ def _select(node: fx.Node, relation: Select, known: Forms, shape: tuple[int, ...
         number = np.full(shape[axis], float(total.shift[0]))
         total = Form(axis, (), number, np.full(shape[axis], int(total.written[0])))
     return _finish(total, known, moves=False)
+
+
+def _product(node: fx.Node, relation: Mixing, known: Forms, shape: tuple[int, ...]) -> Form | None:
+    """A product with a matrix that only selects: every channel is one of the input's, or none."""
+    index = selects(node, relation, known)
+    assert index is not None
+    width = known.facts.shape(relation.x.node)[relation.x_axis]
+    form = known.read(relation.x.node, relation.x_axis, width).taken(index, 0.0)
+    bias = np.zeros(len(index))
+    if relation.bias is not None:
+        value = known.facts.constant(relation.bias)
+        assert value is not None
+        bias = value.detach().double().numpy()
+    written = np.full(len(index), width, dtype=np.int64)
+    return _finish(Form(form.axis, form.pieces, form.shift + bias, written), known, moves=True)
 
 
 def _concat(node: fx.Node, relation: Concat, known: Forms, shape: tuple[int, ...]) -> Form | None:

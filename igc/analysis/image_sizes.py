@@ -31,9 +31,10 @@ def image_sizes(
 ) -> Sizes:
     """The sizes for a network: its example's, or a half, a quarter .. where that costs too much.
 
-    The other size is half the main one, or twice where the network takes no half, which is tried
-    on meta tensors. `full` keeps the example's size as the main one; `budget` is in MACs per
-    picture. Both sizes are empty where no image size is dynamic.
+    The other sizes are odd and unequal, about half the main ones, where the network takes those,
+    which is tried on meta tensors; else half the main ones, or twice. `full` keeps the example's
+    size as the main one; `budget` is in MACs per picture. Both sizes are empty where no image size
+    is dynamic.
     """
     images = {k: v for k, v in program.sizes.items() if k != batch}
     macs = cost(program).macs
@@ -47,6 +48,8 @@ def image_sizes(
         main, macs = main + 1, macs // 4
     doubled = {k: 2 * v for k, v in taken[main].items()}
     other = taken[main + 1] if main + 1 < len(taken) else doubled
+    odd = _odd(other if other is not doubled else taken[main])
+    other = odd if _runs(program, odd) else other
     note = ""
     if main:
         note = (
@@ -54,6 +57,11 @@ def image_sizes(
             "which takes long (full size: full=True, --full-size)"
         )
     return Sizes(taken[main], other, note, macs)
+
+
+def _odd(sizes: dict[str, int]) -> dict[str, int]:
+    """Sizes a little larger: odd, and no two of them the same."""
+    return {k: v + 1 + v % 2 + 2 * i for i, (k, v) in enumerate(sizes.items())}
 
 
 def _half(sizes: dict[str, int]) -> dict[str, int]:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from igc.analysis.form import Form, Forms, Piece
+from igc.analysis.zeros import zeros_of
 from igc.errors import IgcError
 from igc.ops.relations import Blocks, Mixing, Pointwise, Regroup, Relation, Select
+from igc.program.dtypes import narrower, retyped
 from igc.program.nodes import mapped
 
 Known = tuple[int, NDArray[np.bool_], NDArray[np.float64]]  # axis, which, value
@@ -38,6 +40,10 @@ def known_channels(node: fx.Node, relation: Relation, forms: Forms) -> Form | No
     if found is None or not found[1].any():
         return None
     axis, mask, values = found
+    dtype = forms.facts.at[node].dtype
+    if dtype is not None and narrower(dtype, forms.facts.program.dtype):
+        # evaluated in float64: exact where the type holds the value, else rounded elsewhere
+        mask = mask & (torch.from_numpy(values).to(dtype).double().numpy() == values)
     size = len(mask)
     if forms.facts.dynamic(node)[axis]:
         return None
@@ -122,6 +128,7 @@ def _evaluate(
     if any(isinstance(a, fx.Node) for a in (*args, *kwargs.values())):
         return None
     try:
+        args, kwargs = retyped((args, kwargs), torch.float64)
         value = cast("Callable[..., Any]", node.target)(*args, **kwargs)
     except (RuntimeError, IgcError):
         return None
@@ -169,9 +176,12 @@ def live_inputs(relation: Mixing, forms: Forms) -> NDArray[np.bool_]:
         live &= ~(known[1] & (known[2] == 0))
     elif known is not None and bool((known[1] & (known[2] == 0)).all()):
         live[:] = False  # zero along another axis, all of it
-    other = known_of(relation.weight.node, forms)
-    if other is not None and other[0] == relation.w_in and relation.groups == 1:
-        live &= ~(other[1] & (other[2] == 0))
+    zero = zeros_of(relation.x.node, forms).get(relation.x_axis)
+    if zero is not None:
+        live &= ~zero
+    other = zeros_of(relation.weight.node, forms).get(relation.w_in)
+    if other is not None and relation.groups == 1:
+        live &= ~other
     return live
 
 

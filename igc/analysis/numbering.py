@@ -22,6 +22,7 @@ from igc.analysis.form import Form, Forms, Piece
 from igc.analysis.known import known_of
 from igc.ops.relations import Follow, Mixing, Opaque, Pointwise, Relation, Select
 from igc.program.nodes import call_of, mapped
+from igc.program.schema import is_size
 
 Same = NDArray[np.bool_]  # per channel: equal or not
 Signature = NDArray[np.float64]  # [operands, 2, channels]: which source, which of its channels
@@ -93,6 +94,7 @@ class Numbering:
         key = (
             node.target,
             freeze(_without_tensors(node)),
+            (relation.x_axis, relation.out_axis, relation.w_in, relation.w_out),
             "depthwise" if alone else identity(forms.read(relation.x.node, relation.x_axis, size)),
             source_of(relation.weight.node, forms),
             None if relation.bias is None else source_of(relation.bias, forms),
@@ -246,14 +248,21 @@ def identity(form: Form) -> Any:
 
 
 def source_of(node: fx.Node, forms: Forms) -> str:
-    """The checkpoint tensor that a constant was cut or computed from."""
+    """The checkpoint tensor that a constant was cut or computed from; a call's own name."""
+    if node.op != "get_attr":
+        return node.name
     name = str(node.target)
     origin = forms.facts.program.origins.get(name)
     return name if origin is None or not origin.source else origin.source
 
 
 def _without_tensors(node: fx.Node) -> Any:
-    return mapped((node.args, dict(node.kwargs)), lambda n: None)
+    """The call's numbers; a size that the input chooses by how it is computed."""
+    return mapped((node.args, dict(node.kwargs)), lambda n: _computed(n) if is_size(n) else None)
+
+
+def _computed(size: fx.Node) -> Any:
+    return size.target, mapped(size.args, lambda n: _computed(n) if is_size(n) else n)
 
 
 def freeze(value: Any) -> Any:

@@ -27,7 +27,7 @@ from igc.certificate.manifest import (
 )
 from igc.errors import BadInput, one_line
 from igc.program import Program
-from igc.program.decisions import decided
+from igc.program.decisions import decisions
 from igc.program.recipe import Groups, Recipe, Select, Stored, Take, Transposed, from_data
 from igc.verification import verify
 from igc.verification.bounds import ulps_apart
@@ -167,7 +167,7 @@ def _unread(deriver: Deriver, program: Program, chosen: list[int], found: Audit)
     Those that the graph alone does not show to be unread are tried out.
     """
     deriver.finish()
-    taken, inputs = decided(program), deriver.inputs
+    taken, inputs = decisions(program).program, deriver.inputs
     gates = hand_written_gates(taken, program, deriver.factors)
     argued = by_graph(taken, left_out(taken, program, deriver.held), gates, chosen, inputs)
     found.gates = sorted(gate_names(program) | argued.given)

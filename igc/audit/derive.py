@@ -16,12 +16,13 @@ from torch import Tensor, fx
 from igc.audit.recipes import Evaluator
 from igc.audit.unread import differentiable, leaves_of
 from igc.program import Program
-from igc.program.decisions import decided, decides, snapped
-from igc.program.dtypes import cast_to, retyped
+from igc.program.decisions import decides, decisions, snapped
+from igc.program.dtypes import cast_to, narrower, retyped
 from igc.program.execute import execute
 from igc.program.nodes import mapped
 from igc.program.recipe import Computed, Known, Recipe, Slope, Stored
 from igc.program.schema import argument, op_name
+from igc.program.shapes import shapes
 
 
 class Deriver(Evaluator):
@@ -34,8 +35,9 @@ class Deriver(Evaluator):
         self, program: Program, inputs: Sequence[Tensor], index: Sequence[str], most: int
     ) -> None:
         super().__init__(index, most)
-        self.program, self.inputs = differentiable(decided(program)), inputs
+        self.program, self.inputs = differentiable(decisions(program).program), inputs
         self.source = program.constants
+        self.kinds = shapes(self.program)
         self.nodes = {n.name: n for n in self.program.graph.nodes}
         norms = (n for n in program.graph.nodes if "batch_norm" in op_name(n))
         self.eps = {argument(n, "eps") for n in norms}
@@ -103,10 +105,26 @@ class Deriver(Evaluator):
                 raise ValueError(f"node '{node.name}' depends on the input")
             else:
                 parts = {n: self._constant(n, known) for n in node.all_input_nodes}
-                value = run(node, lambda n: parts[n][0])
+                value = self._rounded(node, run(node, lambda n: parts[n][0]), parts)
                 hard = any(h for _, h in parts.values()) or decides(node)
                 known[node] = (snapped(value) if hard else value, hard)
         return known[node]
+
+    def _rounded(self, node: fx.Node, value: Any, parts: dict[fx.Node, tuple[Any, bool]]) -> Any:
+        """The value as a type narrower than the network's has it, where the author computes in one.
+
+        It is that of the call in the own types of what it reads; its derivative is the exact one.
+        """
+        dtype = self.kinds[node].dtype
+        if not isinstance(value, Tensor) or not narrower(dtype, self.program.dtype):
+            return value
+        args, kwargs = mapped(
+            (node.args, node.kwargs),
+            lambda n: cast_to(parts[n][0].detach(), self.kinds[n].dtype),
+        )
+        with torch.no_grad():
+            own = cast("Tensor", cast("Callable[..., Any]", node.target)(*args, **kwargs))
+        return value + (own.double() - value).detach()
 
     def slope(self, recipe: Slope) -> Tensor:
         """Coefficients of a sum, zero where no part names them."""

@@ -52,7 +52,7 @@ def by_graph(
 ) -> Argued:  # fmt: skip
     """Which of the elements left out, `out`, the chosen outputs cannot read.
 
-    The program's decisions are taken already (`decided`). Constants among `gates` are
+    The program's decisions are taken already (`decisions`). Constants among `gates` are
     taken as given where they would be read otherwise.
     """
 

@@ -37,7 +37,7 @@ TILT = 0.125
 FLAT = frozenset({"relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "threshold", "clamp",
                   "clamp_min", "clamp_max", "softshrink", "hardshrink"})  # fmt: skip
 Part = tuple[str, Tensor]  # some elements of a constant
-TAKEN = "settled."  # how `igc.program.decisions.decided` names a decision that it has taken
+TAKEN = "settled."  # how `igc.program.decisions.decisions` names a decision that it has taken
 ELEMENTWISE = frozenset({"mul", "add", "sub", "rsub", "div", "where", "lerp", "masked_fill"})
 
 
@@ -123,7 +123,7 @@ class Unread:
 def hand_written_gates(program: Program, source: Program, factors: Collection[str]) -> set[str]:
     """Constants that are gates by the way they are read, in networks that do not name them.
 
-    `program` is `source` with its decisions taken (`decided`). A gate is zeros and
+    `program` is `source` with its decisions taken (`decisions`). A gate is zeros and
     ones, or decides something, or is among `factors`, and all that is done with it is to multiply,
     add or choose.
     """

@@ -15,12 +15,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from igc.capture.export import Exported, exported
+from igc.capture.layout import repeated
 from igc.capture.running import DoesNotRun, difference, require_inputs_fit, unchanged
+from igc.capture.squeezes import AsksForSize
 from igc.capture.symbols import Axis
 from igc.capture.trials import Asked, Point, Trial, at_sizes, trials
 from igc.errors import BadInput, IgcError, Refused, one_line
 from igc.program import Program
 from igc.program.devices import beside, on_cpu
+from igc.program.dtypes import without_autocast
 from igc.program.fixed import with_fixed
 from igc.program.shapes import other_sizes, shapes, single
 
@@ -41,6 +44,7 @@ def as_inputs(example_inputs: Any) -> tuple[Tensor, ...]:
     return tuple(inputs)
 
 
+@without_autocast()
 def capture(module: nn.Module, example_inputs: Example) -> Program:
     """The program that `module` runs in evaluation mode on inputs like `example_inputs`.
 
@@ -102,7 +106,12 @@ class _Capture:
     def program(self) -> Program:
         """The program whose dynamic axes are shown; raises what torch does."""
         while True:
-            found = self._exported()
+            try:
+                found = self._exported()
+            except AsksForSize as error:
+                self.axes -= error.axes
+                self.why |= dict.fromkeys(error.axes, error.why)
+                continue
             twins = self._twins(found) - self.apart
             if twins and self._takes_apart(found, twins):
                 self.apart |= twins
@@ -137,10 +146,10 @@ class _Capture:
 
     def _wide(self, number: int, x: Tensor, batch: int) -> Tensor:
         """An input with more than one row, where rows may be more: torch takes 1 for a constant."""
+        rows = batch if (number, 0) in self.axes and (x.shape[0] == 1 or batch > 2) else 1
         times = [2 if (number, axis) in self.apart else 1 for axis in range(x.ndim)]
-        if (number, 0) in self.axes and (x.shape[0] == 1 or batch > 2):
-            times[0] = batch
-        return x.repeat(*times) if max(times, default=1) > 1 else x
+        found = repeated(x, rows)
+        return found.repeat(*times) if max(times, default=1) > 1 else found
 
     def _example(self, program: Program) -> Point:
         """The dynamic sizes as the example has them."""
@@ -242,7 +251,7 @@ class _Capture:
         inquired = [n for n in changed if named.intersection(asked.symbols[n])]
         blamed = inquired or changed or list(trial.sizes)
         if len(blamed) > 1:
-            blamed = self._alone(found, trial, blamed) or blamed
+            blamed = self._fewest(found, trial, blamed)
         sizes = ", ".join(f"{n} {trial.sizes[n]}" for n in blamed)
         for number, spec in enumerate(found.program.inputs):
             for axis, dim in enumerate(spec.dims):
@@ -252,17 +261,25 @@ class _Capture:
                     self.apart.discard((number, axis))
                     self.why[number, axis] = lines or f"at {sizes}, {text}"
 
-    def _alone(self, found: Exported, trial: Trial, names: Iterable[str]) -> list[str]:
-        """The first of the sizes that makes a difference when it alone is changed."""
-        program, example = found.program, found.program.sizes
+    def _fewest(self, found: Exported, trial: Trial, names: list[str]) -> list[str]:
+        """One of the sizes that makes a difference alone, or those that do together."""
         for name in names:
-            try:
-                sizes = {**example, name: trial.sizes[name]}
-                if self._difference(program, [s.dims for s in program.inputs], sizes):
-                    return [name]
-            except DoesNotRun:
-                continue
-        return []
+            if self._differs(found, trial, [name]):
+                return [name]
+        for name in names:
+            fewer = [n for n in names if n != name]
+            if fewer and self._differs(found, trial, fewer):
+                names = fewer
+        return names
+
+    def _differs(self, found: Exported, trial: Trial, names: Iterable[str]) -> bool:
+        """Whether these sizes make a difference, others being the example's."""
+        program = found.program
+        sizes = {**program.sizes, **{name: trial.sizes[name] for name in names}}
+        try:
+            return bool(self._difference(program, [s.dims for s in program.inputs], sizes))
+        except DoesNotRun:
+            return False
 
     def _noted(self, program: Program) -> Program:
         """With the sizes of the example, its batch at least two, and what fixed the others."""
@@ -286,7 +303,7 @@ def _asked(found: Exported) -> Asked:
     return Asked(
         dict(program.sizes),
         frozenset(batches),
-        tuple(q for q in found.questions if q.expression.free_symbols <= known),
+        tuple(q for q in found.questions if q.open and q.expression.free_symbols <= known),
         symbols,
     )
 

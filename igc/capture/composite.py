@@ -6,12 +6,13 @@ followed through. An operation that has a rule of its own stays as the user call
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import fx
 
+from igc.capture.contractions import CONTRACTIONS
 from igc.capture.in_place import pure_overload
 
 aten = torch.ops.aten
@@ -41,10 +42,24 @@ def decompositions(
 
     Best first; the last one writes out nothing that torch could fail on.
     """
-    least = {op: table[op] for op in WRITTEN_OUT if op in table}
+    least = {op: _own(op, table[op]) for op in WRITTEN_OUT if op in table}
     if not any(is_composite(op, known) for op in _called(graph)):
         return [least]
-    return [least | {op: table[op] for op in list(table) if is_composite(op, known)}, least]
+    composite = {op: _own(op, table[op]) for op in list(table) if is_composite(op, known)}
+    return [least | composite, least]
+
+
+def _own(op: Any, torchs: Callable[..., Any]) -> Callable[..., Any]:
+    """How an op is written out: as `CONTRACTIONS` say, as torch does where those do not apply."""
+    ours = CONTRACTIONS.get(op)
+    if ours is None:
+        return torchs
+
+    def written(*args: Any, **kwargs: Any) -> Any:
+        found = ours(*args, **kwargs)
+        return torchs(*args, **kwargs) if found is NotImplemented else found
+
+    return written
 
 
 def _called(graph: fx.Graph) -> set[Any]:

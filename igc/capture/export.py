@@ -18,7 +18,7 @@ from igc.capture.asked import reads_values, refused
 from igc.capture.composite import decompositions
 from igc.capture.decided import constants_known
 from igc.capture.in_place import functionalized
-from igc.capture.normalize import AS_RESHAPE
+from igc.capture.normalize import SPELLED
 from igc.capture.program import program_of
 from igc.capture.questions import Question, questions
 from igc.capture.rewrites.table import REWRITES
@@ -26,6 +26,7 @@ from igc.capture.running import unchanged
 from igc.capture.symbols import Axis, symbols_of
 from igc.ops import TABLE
 from igc.program import Program
+from igc.program.returned import structured
 
 # What torch checks while it runs: nothing reads it, so it goes.
 ASSERTIONS = (
@@ -36,7 +37,7 @@ ASSERTIONS = (
 # Ops that need no decomposition: they have a rule, or a uniform spelling, or are read as opaque.
 UNDERSTOOD = {
     **TABLE,
-    **{str(op): None for op in (*REWRITES, *AS_RESHAPE)},
+    **{str(op): None for op in (*REWRITES, *SPELLED)},
     **dict.fromkeys((*ASSERTIONS, "aten.sym_size.int")),
 }
 
@@ -63,7 +64,9 @@ def exported(
     dynamic = tuple(dict.fromkeys(sorted(s), Dim.AUTO) for s in axes)
     args_name = _varargs(module)
     spec: Any = {args_name: dynamic} if args_name else dynamic
-    with _tracing(module) as asked, constants_known(module) as unknown:
+    with (
+        _tracing(module) as asked, _structured(module), constants_known(module) as unknown,
+    ):  # fmt: skip
         first = export(module, inputs, dynamic_shapes=spec, strict=False)
         graph = functionalized(first.graph, UNDERSTOOD)
     if unknown and reads_values(first.graph):
@@ -97,6 +100,16 @@ def _tracing(module: nn.Module) -> Iterator[list[Question]]:
     ):  # fmt: skip
         warnings.simplefilter("ignore")
         yield asked
+
+
+@contextmanager
+def _structured(module: nn.Module) -> Iterator[None]:
+    """Within, the module returns containers that torch and igc know (`igc.program.returned`)."""
+    handle = module.register_forward_hook(lambda _, __, result: structured(result))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

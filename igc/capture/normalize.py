@@ -14,32 +14,57 @@ from typing import Any
 import torch
 from torch import fx
 
+from igc.capture.merged_axes import with_merged_axes
 from igc.capture.rewrites.context import Rewriting
 from igc.capture.rewrites.table import REWRITES
 from igc.capture.shuffles import with_shuffles
 from igc.capture.sizes import settle_sizes
+from igc.capture.squeezes import check_squeezes
 from igc.program import Program
 from igc.program.dtypes import is_float
 from igc.program.nodes import args_of, copy_node
 from igc.program.rebuild import Env, rebuild
 from igc.program.schema import bind
-from igc.program.shapes import Value, other_sizes, shapes
+from igc.program.shapes import Value, at_points, shapes
 
 aten = torch.ops.aten
 
-# A view depends on strides, which slicing changes; a reshape does not.
-AS_RESHAPE = {
+# Calls with the very arguments of another, which gives the same numbers. A view depends on strides,
+# which slicing changes; a reshape does not. A copy of a view is told as the view.
+SPELLED = {
     aten.view.default: aten.reshape.default,
     aten._unsafe_view.default: aten.reshape.default,
+    aten.view_copy.default: aten.reshape.default,
+    aten._reshape_copy.default: aten.reshape.default,
+    aten.alias_copy.default: aten.alias.default,
+    aten.detach_copy.default: aten.detach.default,
+    aten.diagonal_copy.default: aten.diagonal.default,
+    aten.expand_copy.default: aten.expand.default,
+    aten.permute_copy.default: aten.permute.default,
+    aten.select_copy.int: aten.select.int,
+    aten.slice_copy.Tensor: aten.slice.Tensor,
+    aten.split_copy.Tensor: aten.split.Tensor,
+    aten.split_with_sizes_copy.default: aten.split_with_sizes.default,
+    aten.squeeze_copy.default: aten.squeeze.default,
+    aten.squeeze_copy.dim: aten.squeeze.dim,
+    aten.squeeze_copy.dims: aten.squeeze.dims,
+    aten.t_copy.default: aten.t.default,
+    aten.transpose_copy.int: aten.transpose.int,
+    aten.unbind_copy.int: aten.unbind.int,
+    aten.unfold_copy.default: aten.unfold.default,
+    aten.unsqueeze_copy.default: aten.unsqueeze.default,
 }
 
 
 def normalize(program: Program) -> Program:
     """The same program in the uniform spelling.
 
-    Its `note["declined"]` has a line for every call that a rewrite left as it was, and why.
+    Its `note["declined"]` has a line for every call that a rewrite left as it was, and why. Raises
+    `AsksForSize` where it cannot hold for all sizes of the inputs.
     """
-    return with_shuffles(settle_sizes(rewritten(without_empty_pieces(program))))
+    check_squeezes(program)
+    written = rewritten(without_empty_pieces(program))
+    return with_shuffles(settle_sizes(with_merged_axes(written)))
 
 
 def without_empty_pieces(program: Program) -> Program:
@@ -51,8 +76,8 @@ def without_empty_pieces(program: Program) -> Program:
     facts = shapes(program) if pieces else {}
     empty = {t for t in pieces if 0 in facts[t].dims}
     if empty and program.sizes:
-        other = shapes(program, other_sizes(program))
-        empty = {t for t in empty if 0 in other[t].dims}
+        for _, other in at_points(program):
+            empty = {t for t in empty if 0 in other[t].dims}
     if not empty:
         return program
 
@@ -78,8 +103,8 @@ def _joined_type(pieces: list[fx.Node], facts: dict[fx.Node, Value]) -> torch.dt
 
 def rewritten(program: Program) -> Program:
     """The program whose calls are written as the table of rewrites says."""
-    facts = shapes(program)
-    declined: list[str] = []
+    points = [facts for _, facts in at_points(program)]
+    facts, declined = points[0], list[str]()
 
     def make(graph: fx.Graph, node: fx.Node, env: Env) -> Any:
         if node.op != "call_function":
@@ -88,7 +113,7 @@ def rewritten(program: Program) -> Program:
             several, number = env[args_of(node)[0]], args_of(node)[1]
             return several[number] if isinstance(several, list) else None
         if node.target in REWRITES:
-            return REWRITES[node.target](Rewriting(graph, node, env, facts, declined))
+            return REWRITES[node.target](Rewriting(graph, node, env, facts, declined, points))
         return _typed(copy_node(graph, node, env.__getitem__), node, facts)
 
     new = rebuild(program, make)

@@ -14,11 +14,14 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from igc.capture.normalize import AS_RESHAPE, normalize
+from igc.capture.layout import layer_of_export
+from igc.capture.normalize import SPELLED, normalize
+from igc.capture.strided import without_steps
 from igc.capture.symbols import dims_of
 from igc.errors import BadInput
 from igc.program import InputSpec, Program
 from igc.program.nodes import SIZE_OPS, args_of, mapped
+from igc.program.returned import output_name
 from igc.program.shapes import with_odd_sizes
 from igc.program.structure import without_none
 
@@ -48,8 +51,10 @@ def program_of(
     names: dict[str, str] = {}
     leaves: Sequence[Any] = ()
     known = {s.arg.name: s for s in signature.input_specs}
+    out_spec = exported.call_spec.out_spec
+    assert out_spec is not None
     feed = iter(inputs)
-    for node in source.nodes:
+    for node in without_steps(source).nodes:
         if node.op == "placeholder":
             spec = known[str(node.target)]  # a copied node may be renamed, its target is not
             if spec.kind is InputKind.USER_INPUT:
@@ -65,27 +70,29 @@ def program_of(
                 env[node].meta["layer"] = target.rpartition(".")[0]
         elif node.op == "output":
             leaves = args_of(node)[0]
-            _check_outputs(module, leaves)
+            _check_outputs(module, _output_names(out_spec), leaves)
             graph.output([env[n] for n in leaves if n is not None])
         else:
             _check_target(node)
             new = graph.create_node(
                 "call_function",
-                AS_RESHAPE.get(node.target, node.target),
+                SPELLED.get(node.target, node.target),
                 mapped(node.args, env.__getitem__),
                 mapped(node.kwargs, env.__getitem__),
                 name=node.name,
             )
-            new.meta["layer"] = _layer(node)
+            new.meta["layer"] = layer_of_export(node)
             env[node] = new
-    out_spec = exported.call_spec.out_spec
-    assert out_spec is not None
     gates, mixes = _gates(module, constants)
     program = Program(
         graph=graph,
         constants=constants,
         inputs=tuple(specs),
-        outputs=_output_names(out_spec, leaves),
+        outputs=tuple(
+            name
+            for name, leaf in zip(_output_names(out_spec), leaves, strict=True)
+            if leaf is not None
+        ),
         out_spec=without_none(out_spec, leaves),
         sizes=sizes,
         dtype=_float_dtype(constants, inputs),
@@ -102,13 +109,14 @@ def program_of(
     return normalize(with_odd_sizes(program))
 
 
-def _check_outputs(module: nn.Module, leaves: Sequence[Any]) -> None:
+def _check_outputs(module: nn.Module, names: Sequence[str], leaves: Sequence[Any]) -> None:
     """Every output has to be a tensor or None, and one of them a tensor."""
-    for value in leaves:
-        if value is not None and not isinstance(value, fx.Node):
-            raise BadInput(
-                f"an output is the constant {value!r}; outputs must be tensors (or None)"
-            )
+    for name, value in zip(names, leaves, strict=True):
+        node = value if isinstance(value, fx.Node) else None
+        size = node is not None and isinstance(node.meta.get("val"), torch.types.py_sym_types)
+        if value is not None and (node is None or size):
+            shown = "a size of the inputs" if isinstance(value, fx.Node) else f"{value!r}"
+            raise BadInput(f"output '{name}' is {shown}; return it as a tensor, or not at all")
     if all(value is None for value in leaves):
         raise BadInput(
             f"{type(module).__name__} returns no tensor; return at least one in evaluation mode"
@@ -138,7 +146,7 @@ def _check_target(node: fx.Node) -> None:
         # try again with fewer dynamic axes
         raise ValueError(f"a size is computed by {_name(target)} at {_line(node)}")
     raise BadInput(
-        f"layer '{_layer(node)}' calls {target}, which has no ATen form; "
+        f"layer '{layer_of_export(node)}' calls {target}, which has no ATen form; "
         "rewrite it with ordinary tensor operations"
     )
 
@@ -153,30 +161,26 @@ def _line(node: fx.Node) -> str:
         r'File "(.*)", line (\d+), in .*\n *(.*)', node.meta.get("stack_trace") or ""
     )
     if not frames:
-        return f"layer '{_layer(node)}'"
+        return f"layer '{layer_of_export(node)}'"
     file, number, text = frames[-1]
     return f"{Path(file).name}:{number} '{text[:60]}'"
 
 
-def _layer(node: fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next((p for p, _ in reversed(stack.values())), "")
-    return path.replace("L['self'].", "").replace("L['self']", "")
-
-
-def _output_names(spec: pytree.TreeSpec, leaves: Sequence[Any]) -> tuple[str, ...]:
-    """Names of the leaves that are tensors, by their place in the structure."""
+def _output_names(spec: pytree.TreeSpec) -> tuple[str, ...]:
+    """Names of the leaves by their place in the structure, no two the same."""
     numbers = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths = (path for path, _ in pytree.tree_flatten_with_path(numbers)[0])
+    wanted = [
+        output_name([getattr(k, "key", getattr(k, "idx", getattr(k, "name", k))) for k in path])
+        for path in paths
+    ]
     names: list[str] = []
-    for path, number in pytree.tree_flatten_with_path(numbers)[0]:
-        if leaves[number] is None:
-            continue
-        parts = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
-        names.append(
-            ".".join(parts)
-            if any(not p.isdigit() for p in parts)
-            else "output" + "".join("_" + p for p in parts)
-        )
+    for name in wanted:
+        fresh, number = name, 1
+        while fresh in names or (number > 1 and fresh in wanted):
+            number += 1
+            fresh = f"{name}_{number}"
+        names.append(fresh)
     return tuple(names)
 
 

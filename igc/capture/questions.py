@@ -23,6 +23,8 @@ from typing import Any
 
 import torch
 
+from igc.nn.asked import require_size
+
 # Operations in one question. Ordinary networks, also with resizing and pyramids, stay below 50;
 # those that nest remainders pass 130 within their first stage.
 LIMIT = 100
@@ -39,14 +41,17 @@ class TooTangled(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """A question that Python asked, its answer in the example, and the line where it stands.
+    """A question on sizes, its answer in the example, and the line of Python that it came from.
 
-    `expression` is sympy's, over torch's symbols for the sizes of the inputs.
+    `expression` is sympy's, over torch's symbols for the sizes of the inputs. `open` tells that
+    Python asked, so that other answers lead elsewhere; else a kernel asked for a number, and torch
+    holds the graph for wrong at any other.
     """
 
     expression: Any
     answer: Any
     line: str
+    open: bool = True
 
     def answered(self, sizes: dict[Any, int]) -> bool:
         """Whether it has the same answer for inputs of these sizes, by symbol."""
@@ -60,7 +65,7 @@ class Question:
 
 @contextmanager
 def questions() -> Iterator[list[Question]]:
-    """Yields the list to which every question that Python asks of a size is appended.
+    """Yields the list to which every question of Python's is appended, and every number fixed.
 
     Within, a question of more than `LIMIT` operations raises `TooTangled`.
     """
@@ -79,9 +84,11 @@ def questions() -> Iterator[list[Question]]:
             short.add(orig_expr)
         answer = original(self, orig_expr, *args, **kwargs)
         if symbolic:
-            line = _asking_line(sys._getframe(1))
+            line, by_python = _asking_line(sys._getframe(1)), True
+            if not line and getattr(answer, "is_Number", False):
+                line, by_python = _nearest_line(sys._getframe(1)), False
             if line and (orig_expr, line) not in asked:
-                asked[orig_expr, line] = Question(orig_expr, answer, line)
+                asked[orig_expr, line] = Question(orig_expr, answer, line, by_python)
                 found.append(asked[orig_expr, line])
         return answer
 
@@ -101,6 +108,8 @@ def _asking_line(frame: FrameType | None) -> str:
     while frame is not None:
         code = frame.f_code
         own = code.co_filename.startswith(_TORCH)
+        if by_python and code is require_size.__code__:
+            return str(frame.f_locals["why"])  # a gated network tells who asked when it was traced
         if own and not code.co_filename.startswith(_FUNCTIONAL):
             if code.co_name in _BY_PYTHON:
                 by_python = True
@@ -112,6 +121,13 @@ def _asking_line(frame: FrameType | None) -> str:
             return ""
         frame = frame.f_back
     return ""
+
+
+def _nearest_line(frame: FrameType | None) -> str:
+    """The line of the user's that a kernel was called from."""
+    while frame is not None and frame.f_code.co_filename.startswith(_TORCH):
+        frame = frame.f_back
+    return "" if frame is None else line_of(frame)
 
 
 def line_of(frame: FrameType) -> str:

@@ -17,9 +17,11 @@ from torch.utils import _pytree as pytree
 
 from igc.capture.decided import constants_known
 from igc.errors import BadInput, Refused, one_line
+from igc.nn.asked import SizeRefused
 from igc.program import Program
 from igc.program.dtypes import cast_to
 from igc.program.execute import execute
+from igc.program.returned import structured
 
 # Both run the same operations in the same order, most often with the same bits; a composite one
 # that was written out rounds differently. What differs by more is computed in float64.
@@ -85,9 +87,13 @@ def difference(module: nn.Module, program: Program, inputs: Sequence[Tensor]) ->
 
     Rounding is no difference: what is more than `ROUNDINGS` roundings of the own precision is
     computed again in float64. Neither is what differs from one run of the module to the next.
+    Sizes that igc.gate found its network to be wrong for, and lets it refuse, are a difference.
     Raises `DoesNotRun` where the module does not take these inputs.
     """
-    want = _outputs(module, inputs)
+    try:
+        want = _outputs(module, inputs)
+    except SizeRefused as error:
+        return str(error)
     try:
         with torch.no_grad():
             got = [_plain(value) for value in execute(program, inputs)]
@@ -114,9 +120,12 @@ def _outputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     try:
         with unchanged(module), torch.no_grad():
             result = module(*inputs)
+    except SizeRefused:
+        raise
     except Exception as error:
         raise DoesNotRun(one_line(error)) from error
-    return [_plain(v) for v in pytree.tree_leaves(result) if isinstance(v, Tensor)]
+    leaves = pytree.tree_leaves(structured(result))
+    return [_plain(v) for v in leaves if isinstance(v, Tensor)]
 
 
 def _plain(value: Any) -> Tensor:

@@ -18,6 +18,7 @@ from igc.program.digest import storage_key
 from igc.program.execute import execute
 from igc.program.gates import tasks_of
 from igc.program.rebuild import with_arguments
+from igc.program.returned import finished
 
 PARAMETER, FROZEN, BUFFER = "parameter", "frozen", "buffer"
 
@@ -83,7 +84,7 @@ class GatedGraph(nn.Module):
             dtype=self._converted(),
             device=None if device is None or device.type == "cpu" else device,
         )
-        return pytree.tree_unflatten(values, program.out_spec)
+        return finished(pytree.tree_unflatten(values, program.out_spec))
 
     def extra_repr(self) -> str:
         """Inputs, tasks and the size of the graph on one line."""

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from igc.errors import BadInput
+from igc.nn.asked import demands
 from igc.nn.both_modes import trace_both_modes
 from igc.nn.gate_points import At
 from igc.nn.gates import OPEN
@@ -37,8 +38,9 @@ def gate(
         `(name, module) -> bool`. `find_points` has the exact rules. Gates have one alpha per
         channel: axis 1 of a convolution's features, the last axis of a linear layer's.
     `example_inputs`: needed only where the backbone's Python depends on shapes, or a channel
-        count cannot be read off the layers. Only their shapes matter; what Python decides by
-        them (an `if`, a `range`) is decided for good.
+        count cannot be read off the layers. What Python decides by their shapes (an `if`, a
+        `range`) is decided for good: where that makes a difference at other sizes, the gated
+        network takes the example's size alone along that axis, and says which line decided.
     `init`: the first alpha of every gate. At 1 all gates are open: every task starts as its own
         single-task network.
 
@@ -53,7 +55,9 @@ def gate(
     backbone = unwrapped(backbone)
     check_modules(backbone)
     check_parameters(backbone)
-    return GatedNetwork(trace_both_modes(backbone, example_inputs, at), heads, init).train()
+    modes = trace_both_modes(backbone, example_inputs, at)
+    wanted = demands(backbone, modes.evaluation, example_inputs)
+    return GatedNetwork(modes, heads, init, wanted).train()
 
 
 def _check(backbone: object, heads: object) -> None:

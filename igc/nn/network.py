@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from igc.errors import BadInput
+from igc.nn.asked import Demand, demand
 from igc.nn.both_modes import Modes
 from igc.nn.branches import make_branch
 from igc.nn.gate_points import Point
@@ -49,6 +50,7 @@ class GatedNetwork(nn.Module):
         modes: Modes,
         heads: Mapping[str, nn.Module],
         init: float,
+        wanted: Sequence[Demand] = (),
     ) -> None:
         super().__init__()
         self.tasks = tuple(heads)
@@ -79,6 +81,8 @@ class GatedNetwork(nn.Module):
         _join(root, self.gates, self.mixes)
         self.heads = Named(heads, branches)
         graphs = [each.build(Keys(branches, layers)) for each in plans]
+        for graph in graphs:
+            demand(graph, wanted)
         self.graph = graphs[-1]
         self.training_graph = graphs[0] if len(graphs) > 1 else None
         self._backbone_keys = frozenset(root.state_dict())

@@ -21,7 +21,7 @@ from torch import fx, nn
 
 from igc.errors import BadInput, first_line
 from igc.nn.einops_calls import is_einops_layer, loaded_einops, traced_einops
-from igc.nn.examples import VALUE, Examples
+from igc.nn.examples import Examples
 from igc.nn.factories import traced_factories
 from igc.nn.functions import traced_functions
 from igc.nn.hooks import check_kept_whole, check_traced_through
@@ -39,12 +39,14 @@ class Traced:
     """What tracing learned: the graph, and what every module call returned, by module path.
 
     `random`: the modules whose Python drew random numbers, which the graph holds as they fell.
+    `asked`: the lines of Python that the example answered a question on numbers for.
     """
 
     root: nn.Module
     graph: fx.Graph
     calls: dict[str, list[Any]] = field(default_factory=dict)
     random: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
 
     def module(self, path: str) -> nn.Module:
         return self.root.get_submodule(path)
@@ -68,7 +70,8 @@ def trace(
         raise
     except Exception as error:  # whatever the user's forward raises when it meets a proxy
         raise BadInput(_untraceable(error, example_inputs is None)) from error
-    return Traced(root, graph, tracer.calls, tracer.draws.paths)
+    asked = [] if tracer.examples is None else tracer.examples.asked
+    return Traced(root, graph, tracer.calls, tracer.draws.paths, asked)
 
 
 class _Tracer(fx.Tracer):
@@ -184,7 +187,9 @@ class _Tracer(fx.Tracer):
         return Assignable(node, self) if self.examples is None else Answering(node, self)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        return super().to_bool(obj) if self.examples is None else bool(obj.node.meta[VALUE])
+        return (
+            super().to_bool(obj) if self.examples is None else bool(self.examples.answer(obj.node))
+        )
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         """The parts of `x.chunk(3)` are three, with or without an example."""

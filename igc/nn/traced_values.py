@@ -54,15 +54,18 @@ class Answering(Assignable):
         return self.tracer.create_proxy("call_function", getattr, (self, name), {})
 
     def __index__(self) -> int:
-        return int(self.node.meta[VALUE])
+        return int(self._answer())
 
     __int__ = __index__
 
     def __float__(self) -> float:
-        return float(self.node.meta[VALUE])
+        return float(self._answer())
 
     def __len__(self) -> int:
-        return len(self.node.meta[VALUE])
+        return len(self._answer())
+
+    def _answer(self) -> Any:
+        return cast(Any, self.tracer).examples.answer(self.node)
 
     def __iter__(self) -> Iterator[fx.Proxy]:
         return (operator.getitem(cast(Any, self), i) for i in range(len(self)))

@@ -15,6 +15,7 @@ def attention(node: fx.Node, facts: Facts) -> Pointwise | Opaque:
     Heads follow the batch axes, queries the token axis of q, output features those of v; keys,
     their tokens and the shared width d are read in full (the scale depends on d). Causal attention
     keeps the queries whole, as which token is which matters; so do heads that share their keys.
+    Where a head's values or some of its features are zero, its result is.
     """
     args = bind(node)
     q, k, v = (operand(node, name) for name in ("query", "key", "value"))
@@ -35,7 +36,7 @@ def attention(node: fx.Node, facts: Facts) -> Pointwise | Opaque:
     if isinstance(mask, fx.Node):
         axes = facts.follow(mask, (*out[:-1], facts.shape(k)[-2])).axes
         operands.append(Follow(mask, (*(None if a in fixed else a for a in axes[:-1]), None)))
-    return Pointwise(tuple(operands), fixed=frozenset(fixed))
+    return Pointwise(tuple(operands), fixed=frozenset(fixed), zeroed=frozenset({2}))
 
 
 RULES: dict[str, Rule] = {"aten.scaled_dot_product_attention.default": attention}

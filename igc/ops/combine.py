@@ -8,6 +8,7 @@ Every idiom in which a gate can be written comes down to a `Select`:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor, fx
 from igc.ops.facts import Facts, Rule
 from igc.ops.pointwise import pointwise, written
 from igc.ops.relations import Pointwise, Select, Term
+from igc.program.dtypes import narrower
 from igc.program.schema import argument, bind
 
 Number = Tensor | float
@@ -41,7 +43,9 @@ def combination(
     """`shift + sum of coefficient * operand` as a `Select`, where its conditions hold.
 
     They are: operands have the output's shape and dtype, and all coefficients vary along at most
-    one axis. Otherwise the op stays the `Pointwise` it was written as.
+    one axis; in a type that rounds more than the program's (autocast), they are 0, 1 or -1 and
+    nothing constant is added, as sums written anew would round elsewhere. Otherwise the op stays
+    the `Pointwise` it was written as.
     """
     plain = written(node, facts, annihilates=annihilates)
     out, dtype = facts.shape(node), facts.at[node].dtype
@@ -63,8 +67,15 @@ def combination(
             terms.append((operand, coefficient))
     if not terms:
         return plain
-    axes = {a for number in (total, *(c for _, c in terms)) for a in _varying(number, out)}
-    if len(axes) > 1 or any(facts.dynamic(node)[a] for a in axes):
+    if narrower(dtype, facts.program.dtype) and not all(
+        _exact(number) for number in (total, *(c for _, c in terms))
+    ):
+        return plain
+    numbers = (total, *(c for _, c in terms))
+    axes = {a for number in numbers for a in _varying(number, out)}
+    if len(axes) > 1:
+        return replace(plain, zeros=_zeros(numbers, out, axes))
+    if any(facts.dynamic(node)[a] for a in axes):
         return plain
     axis = next(iter(axes), None)
     arrays = [_along(c, axis, out) for _, c in terms]
@@ -74,6 +85,12 @@ def combination(
         _along(total, axis, out),
         plain,
     )
+
+
+def _exact(number: Number) -> bool:
+    """Whether multiplying by it never rounds: it holds 0, 1 and -1 only."""
+    value = torch.as_tensor(number)
+    return bool(((value == 0) | (value.abs() == 1)).all())
 
 
 def _times(a: Number, b: Number) -> Number:
@@ -93,6 +110,21 @@ def _varying(number: Number, out: tuple[int, ...]) -> list[int]:
         for axis, size in enumerate(number.shape)
         if size > 1 and not bool((number == number.narrow(axis, 0, 1)).all())
     ]
+
+
+def _zeros(
+    numbers: Sequence[Number], out: tuple[int, ...], axes: set[int]
+) -> tuple[tuple[int, NDArray[np.bool_]], ...]:
+    """The channels of each axis in which every one of these numbers is zero."""
+    found = []
+    for axis in sorted(axes):
+        zero = np.ones(out[axis], dtype=bool)
+        for number in numbers:
+            value = torch.as_tensor(number)
+            value = value[(None,) * (len(out) - value.ndim)]
+            zero &= (value == 0).movedim(axis, 0).reshape(value.shape[axis], -1).all(dim=1).numpy()
+        found.append((axis, zero))
+    return tuple(found)
 
 
 def _along(number: Number, axis: int | None, out: tuple[int, ...]) -> NDArray[np.float64]:

@@ -39,11 +39,21 @@ def _with_vector(node: fx.Node, a: fx.Node, b: fx.Node, facts: Facts) -> Pointwi
 def _product(
     node: fx.Node, a: fx.Node, b: fx.Node, bias: fx.Node | None, facts: Facts
 ) -> Mixing | Pointwise:
-    """a [..., M, K] @ b [..., K, N], batch axes broadcast."""
+    """a [..., M, K] @ b [..., K, N], batch axes broadcast; a constant one is the weight."""
     ranks = len(facts.shape(a)), len(facts.shape(b))
     if min(ranks) < 2:
         return _with_vector(node, a, b, facts)
     rank = len(facts.shape(node))
+    if bias is None and facts.constant(a) is not None:
+        return Mixing(
+            x=Follow(b, (*facts.batch(b, node), None, rank - 1)),
+            weight=Follow(a, (*facts.batch(a, node), None, None)),
+            bias=None,
+            x_axis=ranks[1] - 2,
+            out_axis=rank - 2,
+            w_in=ranks[0] - 1,
+            w_out=ranks[0] - 2,
+        )
     return Mixing(
         x=Follow(a, (*facts.batch(a, node), rank - 2, None)),
         weight=Follow(b, (*facts.batch(b, node), None, None)),

@@ -78,7 +78,7 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "_upsample_nearest_exact3d.default upsample_trilinear3d.default",
     },
     "window": {
-        SPELLING: "unfold_copy.default",
+        WRITTEN: "unfold_copy.default",
     },
     "reduce": {
         WRITTEN: "aminmax.default cosine_similarity.default linalg_norm.default max.default "
@@ -101,8 +101,7 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "flatten.using_ints mT.default moveaxis.int moveaxis.intlist movedim.int "
         "movedim.intlist numpy_T.default ravel.default reshape_as.default squeeze.default "
         "swapaxes.default swapdims.default t.default transpose.int unflatten.int view.default "
-        "view_as.default",
-        SPELLING: "_reshape_alias.default _reshape_copy.default expand_copy.default "
+        "view_as.default _reshape_alias.default _reshape_copy.default expand_copy.default "
         "permute_copy.default squeeze_copy.dim squeeze_copy.dims t_copy.default "
         "transpose_copy.int unsqueeze_copy.default view_copy.default",
         NUMBERS: "sym_size.int",
@@ -113,9 +112,8 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "meshgrid.indexing native_channel_shuffle.default rot90.default select_scatter.default "
         "slice_scatter.default split.Tensor split.sizes split_with_sizes.default stack.default "
         "tensor_split.indices tensor_split.sections tile.default unbind.int unsafe_chunk.default "
-        "unsafe_split.Tensor unsafe_split_with_sizes.default vstack.default",
-        SPELLING: "narrow_copy.default select_copy.int slice_copy.Tensor "
-        "split_with_sizes_copy.default unbind_copy.int",
+        "unsafe_split.Tensor unsafe_split_with_sizes.default vstack.default narrow_copy.default "
+        "select_copy.int slice_copy.Tensor split_with_sizes_copy.default unbind_copy.int",
         RARE: "diag_embed.default diagonal.default tril.default triu.default",
     },
     "index": {

@@ -43,7 +43,8 @@ class Pointwise:
     it), any with the "same" value (the op only moves or repeats it), only "zero", or "none";
     `annihilates` that one zero operand makes the result zero. `sizes` names the argument that
     lists output sizes, if there is one. `known` holds channels that are constant whatever the
-    operands: (axis, mask, values).
+    operands: (axis, mask, values); `zeros` those that are zero whatever the operands, by axis, and
+    `zeroed` the operands, by number, a zero channel of which is one of the result.
     """
 
     operands: tuple[Follow, ...]
@@ -52,6 +53,8 @@ class Pointwise:
     annihilates: bool = False
     sizes: str | None = None
     known: tuple[int, NDArray[np.bool_], NDArray[np.float64]] | None = None
+    zeros: tuple[tuple[int, NDArray[np.bool_]], ...] = ()
+    zeroed: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ PIPELINE: tuple[Pass, ...] = (
     SpellOutWrites(),
     SpellOutStacks(),
     SliceChannels(),
+    FoldConstants("fold what is left", sliced=True),
     FoldBatchNorm(),
     MergeDuplicates(),
     ChooseLayout(),

@@ -19,6 +19,7 @@ from igc.ops.relations import Mixing
 from igc.passes.builder import Builder
 from igc.passes.record import Record
 from igc.program import Origin, Program
+from igc.program.dtypes import narrower
 from igc.program.nodes import mapped
 from igc.program.rebuild import Env
 from igc.program.recipe import Recipe, Scale, Shift, over, required
@@ -55,13 +56,14 @@ def _producer(node: fx.Node, facts: Facts, record: Record) -> fx.Node | None:
     if not isinstance(rel, Mixing) or rel.out_axis != 1 or _bias_name(x) is None:
         record.declined(node, "batch norm is not right after a convolution or linear")
         return None
+    if narrower(facts.at[x].dtype, facts.program.dtype):
+        record.declined(node, f"the author rounds its weights to {facts.at[x].dtype}")
+        return None
     if len(x.users) > 1:
         record.declined(node, "the convolution's output is also read without the batch norm")
         return None
-    if facts.constant(rel.weight.node) is None or (
-        rel.bias is not None and facts.constant(rel.bias) is None
-    ):
-        record.declined(node, "the weight before the batch norm is computed from the input")
+    if any(n is not None and n.op != "get_attr" for n in (rel.weight.node, rel.bias)):
+        record.declined(node, "the weight before the batch norm is computed")
         return None
     return x
 

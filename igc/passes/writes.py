@@ -109,12 +109,10 @@ class _Write:
 
     def _size(self, axis: int) -> fx.Node:
         """The size of a dynamic axis of x, read off an input: off x it would keep x alive."""
-        at, other = self.facts.at, self.facts.at_other
-        pair = at[self.x].dims[axis], other[self.x].dims[axis]
+        size = self.facts.sizes(self.x)[axis]
         for given in self.facts.program.placeholders:
-            pairs = list(zip(at[given].dims, other[given].dims, strict=True))
-            if pair in pairs:
-                return self.call(aten.sym_size.int, self.env[given], pairs.index(pair))
+            if size in (sizes := self.facts.sizes(given)):
+                return self.call(aten.sym_size.int, self.env[given], sizes.index(size))
         return self.call(aten.sym_size.int, self.env[self.x], axis)
 
     def filled(self, axis: int, value: Any) -> fx.Node:
@@ -144,10 +142,7 @@ class _Write:
         return new if same else self.call(aten.expand.default, new, self.sizes(axis, width))
 
     def _fits(self, value: fx.Node, axis: int, of: int) -> bool:
-        at, other = self.facts.at, self.facts.at_other
-        return (at[value].dims[axis], other[value].dims[axis]) == (
-            at[self.x].dims[of], other[self.x].dims[of],
-        )  # fmt: skip
+        return self.facts.sizes(value)[axis] == self.facts.sizes(self.x)[of]
 
     def same_size(self, value: fx.Node, axis: int) -> None:
         """`Unknown` unless a tensor is as large as x along every other axis, whatever the input."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from igc.errors import BadInput, one_line
-from igc.program.dtypes import is_float
+from igc.program.dtypes import is_float, narrower
 from igc.program.nodes import call_of, layer_of
 from igc.program.program import Program, fresh_name
 from igc.program.rebuild import Env, rebuild
@@ -67,14 +67,25 @@ def decisions(program: Program) -> Decided:
     computed from constants are therefore evaluated in the program's own precision and become
     constants.
     """
-    constant = _constant_nodes(program)
+    constant = constant_nodes(program)
     kinds = _kinds(program, constant)
     return _frozen(program, {n for n in constant if _is_step(n, kinds)})
 
 
 def decided(program: Program) -> Program:
-    """The program that `decisions` gives."""
-    return decisions(program).program
+    """The program that `decisions` gives, with constants rounded where the author rounds them.
+
+    What is computed from constants in a narrower type than the program's, under autocast say, is
+    computed in that type and becomes a constant, so that a float64 run has those roundings, too.
+    """
+    program = decisions(program).program
+    constant = constant_nodes(program)
+    kinds = _kinds(program, constant)
+    return _frozen(program, {n for n in constant if _is_narrow(n, kinds, program.dtype)}).program
+
+
+def _is_narrow(node: fx.Node, kinds: dict[fx.Node, Any], than: torch.dtype) -> bool:
+    return node.op == "call_function" and narrower(getattr(kinds[node], "dtype", None), than)
 
 
 def settled(program: Program) -> Program:
@@ -83,7 +94,7 @@ def settled(program: Program) -> Program:
     In the program's own precision: the softmax of a mix, say, is then the rounded one that the
     network itself uses, and not that of a float64 run.
     """
-    constant = _constant_nodes(program)
+    constant = constant_nodes(program)
     ends = {
         n
         for n in constant
@@ -92,7 +103,7 @@ def settled(program: Program) -> Program:
     return _frozen(program, ends).program
 
 
-def _constant_nodes(program: Program) -> dict[fx.Node, None]:
+def constant_nodes(program: Program) -> dict[fx.Node, None]:
     """The nodes that depend on constants alone, in order."""
     found: dict[fx.Node, None] = {}
     for node in program.graph.nodes:
@@ -101,6 +112,17 @@ def _constant_nodes(program: Program) -> dict[fx.Node, None]:
         if node.op == "get_attr" or (made and not drawn):
             found[node] = None
     return found
+
+
+def constant_value(program: Program, node: fx.Node) -> Any:
+    """What a node that depends on constants alone is, in the program's own precision."""
+    wanted, stack = {node}, [node]
+    while stack:
+        new = set(stack.pop().all_input_nodes) - wanted
+        wanted |= new
+        stack += new
+    order = [n for n in program.graph.nodes if n in wanted]
+    return _evaluate(order, lambda n: program.constant(str(n.target)))[node]
 
 
 def _kinds(program: Program, constant: dict[fx.Node, None]) -> dict[fx.Node, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from igc.errors import BadInput
 from igc.program.nodes import SIZE_OPS
 from igc.program.program import Origin
-from igc.program.structure import Absent, named
+from igc.program.structure import Absent, Constant, named
 from igc.program.text import SHORT
 from igc.program.tokens import STRING, Line, number, unquoted
 
@@ -83,14 +83,16 @@ def _of_torch(word: str) -> Any:
 
 
 def structure(line: Line) -> Any:
-    """The containers of outputs, with 0 for each tensor."""
+    """The containers of outputs, with 0 for each tensor; literals are constants beside them."""
 
     def inner() -> Any:
         return structure(line)
 
-    def items() -> list[tuple[str | int, Any]]:
+    def items() -> list[tuple[Any, Any]]:
         return line.until("}", lambda: _item(line))
 
+    if line.see("number") or line.see("string"):
+        return Constant(_plain(line))
     if line.skip("mark", "["):
         return line.until("]", inner)
     if line.skip("mark", "("):
@@ -100,6 +102,8 @@ def structure(line: Line) -> Any:
     kind = line.take("name")
     if kind in ("_", "None"):
         return 0 if kind == "_" else Absent()
+    if kind in ("True", "False"):
+        return Constant(WORDS[kind])
     line.take("mark", "(")
     if kind == "OrderedDict":
         line.take("mark", "{")
@@ -110,11 +114,27 @@ def structure(line: Line) -> Any:
     return named(kind, tuple(fields))(**fields)
 
 
-def _item(line: Line) -> tuple[str | int, Any]:
+def _item(line: Line) -> tuple[Any, Any]:
     """KEY: STRUCTURE."""
-    key = line.number() if line.see("number") else unquoted(line.take("string"))
+    key: Any
+    if line.skip("mark", "("):
+        key = tuple(line.until(")", lambda: _plain(line)))
+    else:
+        key = _plain(line)
     line.take("mark", ":")
     return key, structure(line)
+
+
+def _plain(line: Line) -> Any:
+    """A number, a text, a truth value or None."""
+    if line.see("number"):
+        return number(line.take("number"))
+    if line.see("string"):
+        return unquoted(line.take("string"))
+    word = line.take("name")
+    if word not in WORDS:
+        raise BadInput(f"{word} is no plain value")
+    return WORDS[word]
 
 
 def origin(comment: str) -> Origin:

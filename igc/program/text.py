@@ -36,7 +36,7 @@ from igc.errors import BadInput
 from igc.program.nodes import layer_of
 from igc.program.program import InputSpec, Origin, Program
 from igc.program.schema import operation
-from igc.program.structure import is_named
+from igc.program.structure import Constant, Record, is_named
 
 FEW = 16  # elements of a constant whose values are written
 SHORT = {
@@ -163,6 +163,15 @@ def _structure(tree: Any) -> str:
     """The containers that outputs are returned in, `_` for each tensor."""
     if tree is LEAF or tree is None:
         return "None" if tree is None else "_"
+    if isinstance(tree, Constant):
+        return repr(tree.value)
+    if isinstance(tree, Record):
+        kind, members = tree.kind, [_structure(v) for v in tree.members]
+        pairs = zip(kind.keys, members, strict=True)
+        if kind.how == "fields":
+            return f"{kind.type.__name__}({_list(f'{f}={v}' for f, v in pairs)})"
+        of = _list(f"{k!r}: {v}" for k, v in pairs)
+        return f"{{{of}}}" if kind.is_dict else f"[{_list(members)}]"
     if is_named(tree):
         fields = zip(tree._fields, tree, strict=True)
         return f"{type(tree).__name__}({_list(f'{f}={_structure(v)}' for f, v in fields)})"

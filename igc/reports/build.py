@@ -15,6 +15,7 @@ from igc.checkpoint.shards import with_shards
 from igc.errors import BadInput, IgcError
 from igc.onnx_files.cost import onnx_cost
 from igc.program import Program
+from igc.program.fixed import fixed_axes
 from igc.program.gates import open_share, with_gates
 from igc.reports.model import Column, Report
 
@@ -166,7 +167,7 @@ def _warnings(
 ) -> list[str]:
     from igc.program.health import finite_notes
 
-    found = finite_notes(given) + blocks.warnings(given)
+    found = finite_notes(given) + blocks.warnings(given) + list(map(str, fixed_axes(given)))
     values = [share for by_task in shares.values() for share in by_task.values()]
     static, opened = columns["static"].cost, columns.get("all_open", Column(None)).cost
     if static is not None and opened is not None and opened.macs and values:

@@ -14,6 +14,7 @@ from igc.analysis import blocks
 from igc.errors import BadInput
 from igc.nn.gates import is_open
 from igc.program import Program
+from igc.program.fixed import fixed_axes
 
 SCHEMA = 1
 BAR = 20
@@ -123,8 +124,12 @@ def inspect(network: nn.Module | Program | str | os.PathLike[str]) -> Inspection
         network=name,
         gates=shares,
         mixes={layer: _mix(layer, list(gates[layer]), beta) for layer, beta in mixes.items()},
-        warnings=tuple(blocks.warnings(program)) if program is not None else (),
+        warnings=_warnings(program),
     )
+
+
+def _warnings(program: Program | None) -> tuple[str, ...]:
+    return () if program is None else (*blocks.warnings(program), *map(str, fixed_axes(program)))
 
 
 def bar(share: float) -> str:

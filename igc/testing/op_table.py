@@ -15,7 +15,7 @@ import torch
 from igc.audit import surrogates
 from igc.capture.composite import WRITTEN_OUT, is_composite
 from igc.capture.export import UNDERSTOOD
-from igc.capture.normalize import AS_RESHAPE
+from igc.capture.normalize import SPELLED
 from igc.capture.rewrites.table import REWRITES
 from igc.emit.onnx.lower import has_form
 from igc.emit.onnx.lower.missing import BY_TORCH, REFUSED
@@ -117,7 +117,7 @@ def stale(told: Gaps) -> list[str]:
 
 def written_out(op: torch._ops.OpOverload) -> bool:
     """Whether capture writes an operation as others, where it can."""
-    rewritten = op in REWRITES or op in AS_RESHAPE or op in WRITTEN_OUT
+    rewritten = op in REWRITES or op in SPELLED or op in WRITTEN_OUT
     return rewritten or is_composite(op, UNDERSTOOD)
 
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from igc.program.returned import structured, tensors_of
 from igc.testing.dead_zones import NoDeadZones
 
 InputsFn = Callable[[torch.Generator], Sequence[Tensor]]
@@ -110,7 +111,7 @@ def needed_elements(
         else:
             args = draw_inputs(inputs, generator, scale=SCALES[draw % len(SCALES)])
         with nullcontext() if dead_zones else NoDeadZones():
-            outputs = [o for o in pytree.tree_leaves(net(*args)) if _differentiable(o)]
+            outputs = [o for o in tensors_of(net(*args)) if _differentiable(o)]
         if not outputs:
             break
         cotangents = [torch.randn(o.shape, generator=generator, dtype=o.dtype) for o in outputs]
@@ -219,8 +220,8 @@ def assert_equal(
 
 def compare_outputs(want: Any, have: Any, tolerance: float, where: str) -> None:
     """Fails unless two pytrees of tensors have the same structure, shapes, dtypes and numbers."""
-    wants, want_spec = pytree.tree_flatten_with_path(want)
-    haves, have_spec = pytree.tree_flatten_with_path(have)
+    wants, want_spec = pytree.tree_flatten_with_path(structured(want))
+    haves, have_spec = pytree.tree_flatten_with_path(structured(have))
     if want_spec != have_spec:
         raise AssertionError(
             f"{where}: structure differs\n  gated  {want_spec}\n  static {have_spec}"

@@ -95,8 +95,8 @@ def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
     """The sets of inputs to run, and notes on what could not be varied.
 
     Without `given`, always the same ones: standard normal at batch 2, of large scale at batch 1,
-    and standard normal at half the image size, or twice, where the network takes another one; the
-    first alone for a network that takes long and no smaller image.
+    and standard normal at another image size where the network takes one, odd and oblong if it
+    takes that; the first alone for a network that takes long and no smaller image.
     With `given`: those arrays, and their first row alone (or twice) as a second batch size.
     """
     if given is not None:

@@ -9,17 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from igc.capture.running import DoesNotRun, difference
 from igc.errors import BadInput, IgcError, Refused, one_line
 from igc.onnx_files.approximations import Approximated
 from igc.program import Program
 from igc.program.decisions import decided, settled
-from igc.program.devices import beside
+from igc.program.devices import beside, device_of, placed
 from igc.program.digest import digest
 from igc.program.dtypes import cast_to
 from igc.program.execute import execute
+from igc.program.fixed import fixed_axes
 from igc.program.health import finite_notes
+from igc.program.returned import tensors_of
 from igc.verification.bounds import largest
 from igc.verification.diverge import first_difference
 from igc.verification.inputs import Draw, Signature, of_program
@@ -30,7 +32,8 @@ from igc.verification.side import Exact, Memo, Outputs, Side
 class TorchSide(Side):
     """A network that torch runs, in any precision. `module` is None for a bare program.
 
-    `program` is what a float64 run and the search for a first difference read. `changed` tells
+    `program` is what a float64 run and the search for a first difference read. `captured` tells
+    that torch made it of the module: it is held against the module on every draw. `changed` tells
     that its constants are not those that were compiled (fine-tuned, for example). `memo` is as
     `Exact` has it.
     """
@@ -39,6 +42,7 @@ class TorchSide(Side):
     program: Program
     module: nn.Module | None = None
     changed: bool = False
+    captured: bool = False
     memo: Memo | None = None
     _decided: Program | None = None
 
@@ -66,8 +70,8 @@ class TorchSide(Side):
         return self.own(draw.tensors)
 
     def notes(self) -> list[str]:
-        """Which of its tensors hold NaN or infinity."""
-        return finite_notes(self.program)
+        """Which of its tensors hold NaN or infinity, and which sizes it does not take, and why."""
+        return finite_notes(self.program) + list(map(str, fixed_axes(self.program)))
 
     def first_difference(
         self, reference: Exact, names: Sequence[str], inputs: Sequence[Tensor]
@@ -109,19 +113,40 @@ class TorchSide(Side):
 
         def run() -> Outputs:
             program = settled(self.program) if settle else self.decided
+            self._require_captured(inputs)
             with torch.no_grad():
                 return _tensors(execute(program, inputs, dtype=torch.float64))
 
         return self._once(("float64", settle), inputs, run)
 
+    def _require_captured(self, inputs: Sequence[Tensor]) -> None:
+        """Raises `BadInput` where the captured program is not the module: no bound would hold."""
+        if not self.captured or self.module is None:
+            return
+        taken = beside(self.module, (cast_to(x, self.dtype) for x in inputs))
+        program = placed(self.program, device_of(self.module))
+        try:
+            with evaluating(self.module):
+                text = difference(self.module, program, taken)
+        except DoesNotRun:
+            return  # said where the module itself is run
+        if text:
+            sizes = ", ".join("x".join(map(str, x.shape)) for x in inputs)
+            raise BadInput(
+                f"the {self.label} was not captured as it is: on inputs of shape {sizes}, {text}; "
+                "its forward does something that torch.export does not see"
+            )
+
     def own(self, inputs: Sequence[Tensor]) -> Outputs:
         """The outputs as the network itself computes them."""
         if self.module is None:
-            with torch.no_grad():
-                return _tensors(execute(self.program, inputs, dtype=self.program.dtype))
+            program = self.program
+            given = [cast_to(x, spec.dtype) for x, spec in zip(inputs, program.inputs, strict=True)]
+            with torch.no_grad():  # each part in the type that it has for itself
+                return _tensors(execute(program, given))
         with evaluating(self.module), torch.no_grad():
             result = self.module(*beside(self.module, (cast_to(x, self.dtype) for x in inputs)))
-        return _tensors([v for v in pytree.tree_leaves(result) if v is not None])
+        return _tensors(tensors_of(result))
 
     def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> Outputs:
         """The outputs computed in `dtype`: by the network itself where that is its precision."""
@@ -194,7 +219,7 @@ def module_side(module: nn.Module, role: str, example: Sequence[Tensor] | None) 
         from igc.capture import capture
 
         taken = tuple(cast_to(x, _one_dtype(module)) for x in example)
-        return TorchSide(label, capture(module, taken), module)
+        return TorchSide(label, capture(module, taken), module, captured=True)
     current = getattr(module, "to_program", None)
     if current is not None:
         now = current()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from igc.errors import BadInput
+from igc.program.dtypes import without_autocast
 from igc.verification.comparison import Comparison
 from igc.verification.inputs import Inputs, draws
 from igc.verification.result import Check, group
@@ -12,6 +13,7 @@ from igc.verification.runtimes import Network, sides
 from igc.verification.side import Memo, Side
 
 
+@without_autocast()
 def verify(
     reference: Network,
     candidate: Network,

@@ -163,7 +163,7 @@ def test_the_limit_on_sizes_is_what_fixes_them(monkeypatch: pytest.MonkeyPatch) 
     before = ShapeEnv.evaluate_expr
     net, x = nn.Conv2d(3, 4, 3, 2), torch.randn(2, 3, 9, 9)
     assert list(capture(net, x).sizes) == ["batch", "height", "width"]
-    monkeypatch.setattr("igc.capture.symbols.LIMIT", 5)
+    monkeypatch.setattr("igc.capture.questions.LIMIT", 5)
     assert list(capture(net, x).sizes) == ["batch"]
     assert ShapeEnv.evaluate_expr is before
 
@@ -279,4 +279,5 @@ def test_one_file_calls_torch_export() -> None:
     assert found == {
         "export.py": {"Dim", "default_decompositions", "export"},
         "program.py": {"ExportedProgram", "InputKind", "OutputKind"},
+        "symbols.py": {"ExportedProgram", "InputKind"},
     }

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from igc.capture.normalize import normalize, rewritten
 from igc.capture.rewrites.table import REWRITES
+from igc.errors import BadInput
 from igc.program.execute import execute
 from igc.program.lint import lint
 
@@ -51,6 +52,18 @@ def grid(target: Any, **kwargs: Any) -> Build:
 
 
 BECOMES: dict[str, tuple[Build, tuple[Tensor, ...], str]] = {
+    "bits": (one(aten.view.dtype, torch.float64), (X,), "x"),
+    "bits_copy": (one(aten.view_copy.dtype, torch.float64), (X,), "x"),
+    "view_as_complex": (one(aten.view_as_complex.default), (X[..., :2].contiguous(),),
+                        "view_as_complex(clone(x, memory_format=contiguous_format))"),
+    "reshape_alias": (one(aten._reshape_alias.default, [6, 6], [6, 1]), (X,),
+                      "reshape(x, [6, 6])"),
+    "narrow_copy": (one(aten.narrow_copy.default, 1, 2, 3), (X,), "slice.Tensor(x, 1, 2, 5, 1)"),
+    "narrow_copy from the end": (
+        one(aten.narrow_copy.default, 1, -2, 2), (X,),
+        "slice.Tensor(x, 1, add(sym_size.int(x, 1), -2), "
+        "add(add(sym_size.int(x, 1), -2), 2), 1)",
+    ),
     **{
         name: (one(getattr(aten, name).default), (X,), "x")
         for name in ("clone", "detach", "detach_", "alias", "contiguous", "lift_fresh",
@@ -200,6 +213,7 @@ BECOMES: dict[str, tuple[Build, tuple[Tensor, ...], str]] = {
 }  # fmt: skip
 
 STAYS: dict[str, tuple[Build, tuple[Tensor, ...], str]] = {
+    "bits": (one(aten.view.dtype, torch.int32), (NUMBERS,), "it reads the bits of integers"),
     "dropout": (one(aten.dropout.default, 0.5, True), (X,), "it drops at random"),
     "rrelu": (one(aten.rrelu.default, 0.1, 0.2, True), (X,), "its slopes are random"),
     "roll": (one(aten.roll.default, [2]), (X,), "it rolls over all axes as if they were one"),
@@ -240,6 +254,14 @@ def test_what_stays_says_why(name: str) -> None:
     assert text(after) == text(before)
     (line,) = after.note["declined"]
     assert line.startswith(f"layer '{LAYER}': aten.") and line.endswith(f" is kept: {why}")
+
+
+def test_bits_of_fractions_are_refused() -> None:
+    read = program(one(aten.view.dtype, torch.int32), X)
+    made = program(one(aten.view.dtype, torch.float64), NUMBERS)
+    for each in (read, made):
+        with pytest.raises(BadInput, match=rf"layer '{LAYER}': view\(torch.*precision; write it"):
+            rewritten(each)
 
 
 def test_no_rewrite_is_without_a_case() -> None:

@@ -151,6 +151,8 @@ BAD = [
     "def forward(self, x):\n    return x\nprint()\n",
     "def forward(self, x):\n    return f'{x}'\n",
     "def forward(self, x):\n    return (y := x)\n",
+    "def forward(self, x):\n    print(x)\n    return x\n",
+    "def forward(self, x):\n    torch._assert(print(x), 'x')\n    return x\n",
 ]
 
 
@@ -162,7 +164,8 @@ def test_the_guard_refuses(text: str) -> None:
 
 def test_the_guard_lets_tensor_code_pass() -> None:
     check_forward(
-        "def forward(self, x):\n    x = self.conv(x) * 2\n    y = torch.relu(x[:, 1:])\n"
+        "def forward(self, x):\n    torch._assert(x.shape[2] == 8, 'a size')\n"
+        "    x = self.conv(x) * 2\n    y = torch.relu(x[:, 1:])\n"
         "    del x\n    return {'a': y.reshape((y.shape[0], -1))}\n",
         ["conv"],
     )

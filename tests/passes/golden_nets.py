@@ -1,4 +1,4 @@
-"""Seven small networks, one per idiom, whose programs fit on a screen: see test_goldens.
+"""Eight small networks, one per idiom, whose programs fit on a screen: see test_goldens.
 
 Their numbers are such that what is computed of them is exact on every machine: small multiples of
 an eighth, variances of 1 and 4 and no epsilon.
@@ -116,6 +116,19 @@ class Written(nn.Module):
         return found
 
 
+class LowRank(nn.Module):
+    """A weight of rank 2, larger than what it is made of, and the one row of it that is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = (nn.Parameter(torch.zeros(s)) for s in ((12, 2), (2, 12)))
+        self.register_buffer("mask", (torch.arange(12) == 7).float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = nn.functional.linear(x, self.up @ self.down) * self.mask
+        return y.amax(1)
+
+
 def gated() -> nn.Module:
     heads = {task: nn.Identity() for task in OPEN}
     net = igc.gate(Gated(), heads, at=["layer"], example_inputs=(torch.zeros(2, 4),))
@@ -133,6 +146,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "stacked": (Stacked, (2, 4)),
     "grouped": (Grouped, (2, 4, 8, 8)),
     "written": (Written, (2, 4)),
+    "lowrank": (LowRank, (2, 12)),
 }
 
 

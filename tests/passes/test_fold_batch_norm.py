@@ -89,7 +89,7 @@ def test_into_a_grouped_transposed_convolution() -> None:
       "the convolution's output is also read without the batch norm"),
      (NORM.replace("y = conv2d(x, @conv.weight)",
                    "s = sum(x)\n      w = mul.Tensor(@conv.weight, s)\n      y = conv2d(x, w)"),
-      "the weight before the batch norm is computed from the input")],
+      "the weight before the batch norm is computed")],
     ids=["own statistics", "not right after", "also read", "computed weight"],
 )  # fmt: skip
 def test_norms_that_stay_say_why(source: str, why: str) -> None:

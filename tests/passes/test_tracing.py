@@ -89,7 +89,8 @@ def test_names_are_spelt_either_way_and_unknown_ones_listed() -> None:
         stages(["captured", "split-groups"], PIPELINE)
     assert str(caught.value) == (
         "no pass is named 'split-groups'; there are all, captured, fold-constants, "
-        "spell-out-writes, spell-out-stacks, slice-channels, fold-batch-norm, merge-duplicates, "
+        "spell-out-writes, spell-out-stacks, slice-channels, fold-what-is-left, fold-batch-norm, "
+        "merge-duplicates, "
         "choose-layout, move-gathers-first, remove-dead-nodes, order-for-memory"
     )
     with pytest.raises(BadInput, match="no pass is named 'captured'; there are fold-constants,"):

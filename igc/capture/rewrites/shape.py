@@ -84,3 +84,19 @@ def numel(at: Rewriting) -> Any:
     for axis in range(at.rank(at["self"])):
         result = at(operator.mul, result, at.size(at["self"], axis))
     return result
+
+
+def reshape_alias(at: Rewriting) -> Any:
+    """A reshape: the steps that it is told are those of a reshape, or the call is not valid."""
+    return at(aten.reshape.default, at["self"], at["size"])
+
+
+def narrow_copy(at: Rewriting) -> Any:
+    """A slice."""
+    start, length = at["start"], at["length"]
+    numbers = isinstance(start, int) and isinstance(length, int)
+    if isinstance(start, int) and start < 0:
+        start = at(operator.add, at.size(at["self"], at["dim"]), start)
+        numbers = False
+    end = start + length if numbers else at(operator.add, start, length)
+    return at(aten.slice.Tensor, at["self"], at["dim"], start, end, 1)

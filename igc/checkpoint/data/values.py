@@ -19,7 +19,15 @@ from torch.utils import _pytree as pytree
 
 from igc.checkpoint.data.fields import integer, items, text
 from igc.errors import BadCheckpoint, BadInput, show
-from igc.program.structure import Absent, is_named, named
+from igc.program.structure import (
+    ELSEWHERE,
+    Absent,
+    Constant,
+    Record,
+    is_named,
+    named,
+    require_fields,
+)
 
 MAX_DEPTH = 16
 MAX_LIST = 65536
@@ -133,7 +141,8 @@ def _choice(data: Any, table: Mapping[str, Any], where: str, what: str) -> Any:
 def encode_structure(spec: pytree.TreeSpec) -> Any:
     """A pytree of dicts, lists, tuples and namedtuples as plain data, a leaf as None.
 
-    Raises `BadInput` for other containers: reading those back would need the user's code.
+    Of a class of the user's own what is like it without its code: a namedtuple of the fields, a
+    dict of the items. Raises `BadInput` for other containers.
     """
     return _encode_tree(pytree.tree_unflatten([LEAF] * spec.num_leaves, spec))
 
@@ -143,6 +152,14 @@ def _encode_tree(tree: Any) -> Any:
         return None
     if tree is None:
         return {"none": []}
+    if isinstance(tree, Constant):
+        try:  # nothing is written that would not be read
+            _decode_constant([tree.value], "an output")
+        except BadCheckpoint as error:
+            raise BadInput(f"{error}, which cannot be stored") from None
+        return {"constant": [tree.value]}
+    if isinstance(tree, Record):
+        return _encode_record(tree)
     if is_named(tree):
         fields = [[f, _encode_tree(v)] for f, v in zip(tree._fields, tree, strict=True)]
         return {"namedtuple": [type(tree).__name__, fields]}
@@ -150,14 +167,44 @@ def _encode_tree(tree: Any) -> Any:
         return {type(tree).__name__: [_encode_tree(v) for v in tree]}
     if type(tree) in (dict, OrderedDict):
         kind = "dict" if type(tree) is dict else "ordered_dict"
-        for key in tree:
-            if type(key) not in (str, int):
-                raise BadInput(f"an output is called {key!r}; name outputs by text or integers")
-        return {kind: [[k, _encode_tree(v)] for k, v in tree.items()]}
+        return {kind: [[_encode_key(k), _encode_tree(v)] for k, v in tree.items()]}
     raise BadInput(
         f"the network returns a {type(tree).__name__}, which cannot be stored; "
         "return tensors in dicts, lists, tuples and namedtuples"
     )
+
+
+def _encode_record(record: Record) -> Any:
+    kind = record.kind
+    pairs = list(zip(kind.keys, map(_encode_tree, record.members), strict=True))
+    if kind.is_dict:
+        return {"dict": [[_encode_key(k), v] for k, v in pairs]}
+    if kind.how == "parts":
+        raise BadInput(f"the network returns a {kind.type.__name__}, which {ELSEWHERE}")
+    require_fields(kind.type.__name__, kind.keys)
+    return {"namedtuple": [kind.type.__name__, [list(pair) for pair in pairs]]}
+
+
+def _encode_key(key: Any) -> Any:
+    for part in key if type(key) is tuple else (key,):
+        if type(part) not in (str, int, bool, type(None)):
+            raise BadInput(f"an output is called {key!r}; name outputs by text or integers")
+    return encode(key)
+
+
+def _decode_key(data: Any, where: str) -> Any:
+    """A key: text, an integer, a truth value, None, or a tuple of those."""
+    if isinstance(data, dict):
+        if set(data) != {"tuple"}:
+            raise BadCheckpoint(f"{where} holds {show(data)}, which is no name of an output")
+        return tuple(_decode_plain(part, where) for part in items(data["tuple"], where, MAX_LIST))
+    return _decode_plain(data, where)
+
+
+def _decode_plain(data: Any, where: str) -> Any:
+    if data is None or isinstance(data, bool):
+        return data
+    return integer(data, where) if isinstance(data, int) else text(data, where)
 
 
 def decode_structure(data: Any, where: str) -> pytree.TreeSpec:
@@ -180,6 +227,15 @@ def _decode_named(parts: list[Any], where: str, depth: int) -> Any:
     return kind(*(_decode_tree(pair[1], where, depth + 1) for pair in pairs))
 
 
+def _decode_constant(parts: list[Any], where: str) -> Constant:
+    (value,) = parts if len(parts) == 1 else (None,)
+    if isinstance(value, float) and math.isfinite(value):
+        return Constant(value)
+    if value is None or isinstance(value, (list, dict, float)):
+        raise BadCheckpoint(f"{where} holds {show(parts)}, expected a number or a text")
+    return Constant(_decode_plain(value, where))
+
+
 def _decode_tree(data: Any, where: str, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise BadCheckpoint(f"{where} nests deeper than {MAX_DEPTH} levels")
@@ -191,6 +247,8 @@ def _decode_tree(data: Any, where: str, depth: int) -> Any:
     parts = items(parts, where, MAX_LIST)
     if kind == "none" and not parts:
         return Absent()
+    if kind == "constant":
+        return _decode_constant(parts, where)
     if kind == "namedtuple":
         return _decode_named(parts, where, depth)
     if kind in ("list", "tuple"):
@@ -202,7 +260,7 @@ def _decode_tree(data: Any, where: str, depth: int) -> Any:
     for part in parts:
         if len(items(part, where)) != 2:
             raise BadCheckpoint(f"{where} holds {show(part)}, expected a name and a structure")
-        key = integer(part[0], where) if isinstance(part[0], int) else text(part[0], where)
+        key = _decode_key(part[0], where)
         if key in tree:
             raise BadCheckpoint(f"{where} names {show(key)} twice")
         tree[key] = _decode_tree(part[1], where, depth + 1)

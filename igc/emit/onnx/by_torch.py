@@ -15,6 +15,7 @@ from igc.emit.sizes import named_dims
 from igc.emit.torch.static import StaticNetwork
 from igc.errors import BadInput, one_line
 from igc.program import Program
+from igc.program.returned import tensors_of
 
 
 def export_by_torch(
@@ -30,6 +31,7 @@ def export_by_torch(
         for s in program.inputs
     )
     training = static.training
+    handle = static.register_forward_hook(lambda _, __, result: tuple(tensors_of(result)))
     try:
         with quiet():
             exported = torch.onnx.export(
@@ -41,6 +43,7 @@ def export_by_torch(
         line = one_line(error, 200)
         raise BadInput(f"cannot be written as ONNX: {reason} ({line})") from error
     finally:
+        handle.remove()
         static.train(training)
     assert exported is not None
     model = exported.model_proto

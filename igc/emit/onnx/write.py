@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from igc.emit.onnx.simplify import simplified
 from igc.emit.torch.static import StaticNetwork, runnable
 from igc.errors import BadInput, CheckFailed, LintError, one_line
 from igc.program import Program
+from igc.program.returned import constants_of
 
 LIMIT = 2**31 - 2**20  # protobuf holds less than 2 GiB in one message
 
@@ -34,7 +35,8 @@ Verification = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]]
 class OnnxInfo:
     """What was written. `route` is "direct" or "torch.onnx.export" (then `reason` says why).
 
-    `simplified` tells whether onnxsim's version was kept. Sizes are in bytes.
+    `simplified` tells whether onnxsim's version was kept. Sizes are in bytes. `left_out` are the
+    constants that the network returns beside its tensors, which ONNX does not hold, by name.
     """
 
     path: str
@@ -46,6 +48,7 @@ class OnnxInfo:
     simplified: bool
     route: str
     reason: str
+    left_out: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_onnx(
@@ -99,6 +102,7 @@ def write_onnx(
         simplified=simpler is not None,
         route=route,
         reason=reason,
+        left_out=constants_of(program.out_spec),
     )
 
 

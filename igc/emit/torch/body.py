@@ -11,13 +11,13 @@ from torch.utils import _pytree as pytree
 
 from igc.emit.names import Names
 from igc.emit.torch.calls import render
-from igc.emit.torch.literals import Writer, scalar
+from igc.emit.torch.literals import Writer, key_text, scalar
 from igc.emit.torch.modules import input_of
 from igc.errors import BadInput
 from igc.program import Program
 from igc.program.nodes import last_readers
 from igc.program.schema import bind, is_size, operation
-from igc.program.structure import is_named
+from igc.program.structure import Constant, Kind, Record, is_named
 
 # What `net.py` defines beside the network: a namedtuple may not take its place.
 SOURCE_NAMES = frozenset({
@@ -43,8 +43,8 @@ class Body:
         self._layers = layers
         self._where = where
         self._names = Names({"self", "torch", "F", "OrderedDict", "float"})
-        #: The namedtuple types that the outputs come in, by their names in the text.
-        self.containers: dict[str, type[Any]] = {}
+        #: The namedtuple types and kinds that the outputs come in, by their names in the text.
+        self.containers: dict[str, type[Any] | Kind] = {}
         self._text: dict[fx.Node, str] = {}
         self._last = last_readers(program.graph)
         likes = (
@@ -69,12 +69,24 @@ class Body:
 
     def _lines(self) -> Iterator[str]:
         self._text.update(zip(self._program.placeholders, self.inputs, strict=True))
+        yield from self._demands()
         for node in self._program.graph.nodes:
             if node.op == "get_attr":
                 self._text[node] = f"self.{self._where[str(node.target)]}"
             elif node.op == "call_function":
                 yield from self._call(node)
         yield f"return {self._returned()}"
+
+    def _demands(self) -> Iterator[str]:
+        """Inputs of a size that the network was not captured for raise; they may not be computed.
+
+        But for the channels of an image, which its first layer counts itself.
+        """
+        for name, spec in zip(self.inputs, self._program.inputs, strict=True):
+            for axis, size in enumerate(spec.dims):
+                if isinstance(size, int) and (axis != 1 or len(spec.dims) < 4):
+                    text = f"input '{spec.name}' has to have {size} at axis {axis}"
+                    yield f"torch._assert({name}.shape[{axis}] == {size}, {scalar(text)})"
 
     def _call(self, node: fx.Node) -> Iterator[str]:
         attribute = self._layers.get(node)
@@ -109,6 +121,10 @@ class Body:
         """Text of a nested tuple, list or dict whose leaves are texts already."""
         if isinstance(value, str):
             return value
+        if isinstance(value, Constant):
+            return scalar(value.value)
+        if isinstance(value, Record):
+            return self._record(value)
         if value is None:
             return "None"
         if type(value) is tuple:
@@ -117,25 +133,38 @@ class Body:
         if type(value) is list:
             return f"[{', '.join(self._structure(v) for v in value)}]"
         if type(value) is dict:
-            pairs = ", ".join(f"{scalar(k)}: {self._structure(v)}" for k, v in value.items())
+            pairs = ", ".join(f"{key_text(k)}: {self._structure(v)}" for k, v in value.items())
             return "{" + pairs + "}"
         if type(value) is OrderedDict:
-            pairs = ", ".join(f"({scalar(k)}, {self._structure(v)})" for k, v in value.items())
+            pairs = ", ".join(f"({key_text(k)}, {self._structure(v)})" for k, v in value.items())
             return f"OrderedDict([{pairs}])"
         if is_named(value):
-            return f"{self._container(type(value))}({', '.join(map(self._structure, value))})"
+            name = self._container(type(value).__name__, type(value))
+            return f"{name}({', '.join(map(self._structure, value))})"
         raise BadInput(
             f"the network returns a {type(value).__name__}; "
-            "let it return a tensor, tuple, namedtuple, list or dict of tensors"
+            "let it return tensors in tuples, namedtuples, lists, dicts or dataclasses"
         )
 
-    def _container(self, kind: type[Any]) -> str:
-        """The name of a namedtuple type in the text."""
+    def _record(self, record: Record) -> str:
+        """The call that makes an object of a class of the user's own."""
+        kind = record.kind
+        name = self._container(kind.type.__name__, kind)
+        members = [self._structure(v) for v in record.members]
+        pairs = zip(kind.keys, members, strict=True)
+        if kind.is_dict:
+            return f"{name}({{{', '.join(f'{key_text(k)}: {v}' for k, v in pairs)}}})"
+        if kind.how == "parts":
+            return f"{name}([{', '.join(members)}])"
+        return f"{name}({', '.join(f'{k}={v}' for k, v in pairs)})"
+
+    def _container(self, called: str, kind: type[Any] | Kind) -> str:
+        """The name in the text of a namedtuple type, or of what makes objects of a kind."""
         for name, known in self.containers.items():
-            if known is kind:
+            if known == kind:
                 return name
-        taken = kind.__name__ in SOURCE_NAMES
-        name = self._names.new(kind.__name__ + "Tuple" * taken, default="Outputs")
+        taken = called in SOURCE_NAMES
+        name = self._names.new(called + "Tuple" * taken, default="Outputs")
         self.containers[name] = kind
         return name
 

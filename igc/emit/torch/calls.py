@@ -244,7 +244,7 @@ SPECIAL: dict[str, Callable[[Writer, fx.Node], str | None]] = {
     "rsub": _rsub,
     "neg": _neg,
     "bitwise_not": _invert,
-    "view": _method("reshape"),
+    "view.default": _method("reshape"),
     **{name: _method(name) for name in ("reshape", "permute", "expand", "repeat")},
     **{name: _method(name) for name in ("unsqueeze", "squeeze", "type_as")},
     "_to_copy": _cast,

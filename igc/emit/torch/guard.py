@@ -28,9 +28,9 @@ READS_FILES = frozenset({"from_file"})
 def check_forward(text: str, members: Iterable[str], containers: Iterable[str] = ()) -> None:
     """Raises `LintError` unless `text` is one `forward` of plain tensor expressions.
 
-    Allowed are assignments to local names, `del` of them, one return, arithmetic, indexing,
-    literals, and calls of `self.<member>`, of the `torch` and `F` functions and tensor methods
-    that igc writes, and of `torch.ops.aten.*` (file readers excepted). No import, no other
+    Allowed are assignments to local names, `del` of them, `torch._assert`, one return, arithmetic,
+    indexing, literals, and calls of `self.<member>`, of the `torch` and `F` functions and tensor
+    methods that igc writes, and of `torch.ops.aten.*` (file readers excepted). No import, no other
     attribute, no lambda, no comprehension, no other global name but those of `containers`.
     """
     tree = ast.parse(text)
@@ -53,12 +53,18 @@ def check_forward(text: str, members: Iterable[str], containers: Iterable[str] =
         raise LintError("generated code shadows a global name")
     known = frozenset(members)
     for node in ast.walk(tree):
-        if not isinstance(node, ALLOWED):
+        if not isinstance(node, ALLOWED) and not _is_demand(node):
             raise LintError(f"generated code holds a {type(node).__name__}")
         if isinstance(node, ast.Name) and node.id not in local | roots:
             raise LintError(f"generated code names {node.id!r}")
         if isinstance(node, ast.Attribute) and not _allowed(node, known):
             raise LintError(f"generated code reads {ast.unparse(node)!r}")
+
+
+def _is_demand(node: ast.AST) -> bool:
+    """Whether a statement is a bare `torch._assert(...)`."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and ast.unparse(call.func) == "torch._assert"
 
 
 def _allowed(node: ast.Attribute, members: frozenset[str]) -> bool:
@@ -69,7 +75,7 @@ def _allowed(node: ast.Attribute, members: frozenset[str]) -> bool:
     if base == "F":
         return name in FUNCTIONAL
     if base == "torch":
-        return name in TORCH | {"ops", "device"} or isinstance(
+        return name in TORCH | {"ops", "device", "_assert"} or isinstance(
             getattr(torch, name, None), PLAIN_TYPES
         )
     if base == "torch.ops":

@@ -67,3 +67,10 @@ def scalar(value: Any) -> str:
         f"cannot write a {type(value).__name__} into generated code; "
         "a network's calls may hold tensors, numbers, strings and torch types"
     )
+
+
+def key_text(key: Any) -> str:
+    """Text of a key of a dict: of a plain value, or of a tuple of those."""
+    if type(key) is not tuple:
+        return scalar(key)
+    return f"({''.join(f'{scalar(k)}, ' for k in key).rstrip()})"

@@ -25,9 +25,9 @@ MISSING: Mapping[str, str] = {
     "torch.fft calls several ops": "_fft_c2r _fft_r2c fft_fft2 fft_ifft2 fft_irfft fft_irfft2 "
     "fft_rfft fft_rfft2",
     "another spelling, which capture does not make": "_convolution convolution native_group_norm "
-    "native_layer_norm narrow_copy select_copy slice_copy _reshape_alias _reshape_copy "
-    "expand_copy permute_copy split_with_sizes_copy squeeze_copy t_copy transpose_copy "
-    "unbind_copy unfold_copy unsqueeze_copy view_copy _adaptive_avg_pool2d _adaptive_avg_pool3d "
+    "native_layer_norm "
+    ""
+    "_adaptive_avg_pool2d _adaptive_avg_pool3d "
     "_upsample_bicubic2d_aa.default _upsample_bilinear2d_aa.default "
     "_upsample_nearest_exact1d.default _upsample_nearest_exact2d.default "
     "_upsample_nearest_exact3d.default upsample_trilinear3d.default",

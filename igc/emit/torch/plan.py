@@ -17,6 +17,7 @@ from igc.emit.torch.guard import check_forward
 from igc.emit.torch.modules import Layer, layer_for
 from igc.program import Program
 from igc.program.shapes import shapes
+from igc.program.structure import Kind
 
 RESERVED = (
     "load", "Net", "plan", "program", "tasks", "outputs", "to_program", "save", "export", "source",
@@ -38,7 +39,8 @@ class Plan:
 
     `layers` and `loose` map attribute names to parts, `calls` nodes to their layer; `where` maps
     each constant to its place, such as `trunk_conv1.weight`, and `shapes` to its shape. `forward`
-    is the text of the method; `containers` are the namedtuple types that it names.
+    is the text of the method; `containers` are the namedtuple types, and the kinds of objects,
+    that it names.
     """
 
     program: Program
@@ -49,7 +51,7 @@ class Plan:
     shapes: Mapping[str, tuple[int, ...]]
     inputs: tuple[str, ...]
     forward: str
-    containers: Mapping[str, type[Any]]
+    containers: Mapping[str, type[Any] | Kind]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
         """Plans are never changed: copies of a module share theirs."""

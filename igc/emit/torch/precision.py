@@ -2,13 +2,15 @@
 
 A network computes in one floating type (`Program.dtype`), but a part of it may compute in another
 one, with constants of its own: norms and tables in float32 in a bfloat16 network, say. A constant
-that counts as another type (`Program.kind`) is read through a cast to that type. That changes
+that counts as another type (`Program.kind`) is read through a cast to that type, and what is
+computed of values of several types is followed by a cast to the type that it has. That changes
 nothing as it stands, and the network still runs when it is converted whole, by `.double()` or
 `.half()`, as torch then converts every parameter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +19,15 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from igc.program import Program
-from igc.program.dtypes import cast_to
-from igc.program.nodes import call_like, copy_node
+from igc.program.dtypes import cast_to, is_float
+from igc.program.nodes import args_of, call_like, copy_node
 from igc.program.rebuild import Env, rebuild, with_arguments
+from igc.program.schema import op_name
+from igc.program.shapes import Value, shapes
 
 aten = torch.ops.aten
+# What computes in the type of its parameters, and rounds to that of its input.
+NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 
 
 def retype(program: Program, dtype: torch.dtype, of: torch.dtype | None = None) -> Program:
@@ -58,26 +64,48 @@ def names_type(program: Program, dtype: torch.dtype) -> bool:
 
 
 def with_casts(program: Program) -> Program:
-    """The program with a cast behind every floating constant that has a type of its own."""
+    """The program with casts wherever two floating types meet.
+
+    Behind every constant that has a type of its own, behind every call that reads several types,
+    and around norms whose input is of another type than their parameters.
+    """
     own = {
         name: value.dtype
         for name, value in program.constants.items()
         if value.is_floating_point() and value.dtype != program.dtype
     }
-    if not own:
+    facts = shapes(program)
+    if not own and {v.dtype for v in facts.values() if is_float(v.dtype)} <= {program.dtype}:
         return program
     cast: dict[fx.Node, fx.Node] = {}
 
     def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node:
-        new = copy_node(
-            graph, node, lambda n: env[n] if _names_a_type(node) else cast.get(n, env[n])
-        )
+        def operand(n: fx.Node) -> Any:
+            return env[n] if _names_a_type(node) else cast.get(n, env[n])
+
+        new = copy_node(graph, node, operand)
         if node.op == "get_attr" and str(node.target) in own:
             dtype = own[str(node.target)]
             cast[node] = call_like(graph, node, aten._to_copy.default, new, dtype=dtype)
-        return new
+        if node.op != "call_function" or _names_a_type(node) or not _meeting(node, facts):
+            return new
+        if op_name(node) in NORMS:
+            x = args_of(node)[0]
+            wide = next(t for n in node.all_input_nodes if (t := facts[n].dtype) != facts[x].dtype)
+            graph.erase_node(new)
+            raised = call_like(graph, node, aten._to_copy.default, operand(x), dtype=wide)
+            new = copy_node(graph, node, lambda n: raised if n is x else operand(n))
+        elif all(_names_a_type(user) for user in node.users):
+            return new
+        return call_like(graph, node, aten._to_copy.default, new, dtype=facts[node].dtype)
 
     return rebuild(program, make)
+
+
+def _meeting(node: fx.Node, facts: Mapping[fx.Node, Value]) -> bool:
+    """Whether a call that returns floating numbers reads or returns several floating types."""
+    found = {facts[n].dtype for n in (node, *node.all_input_nodes)}
+    return is_float(facts[node].dtype) and len({d for d in found if is_float(d)}) > 1
 
 
 def _names_a_type(node: fx.Node) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -13,6 +14,7 @@ from igc.emit.sizes import named_dims
 from igc.emit.torch.literals import scalar
 from igc.emit.torch.static import StaticNetwork
 from igc.errors import BadInput
+from igc.program.structure import ELSEWHERE, Kind, require_fields
 from igc.version import __version__
 
 CODE, WEIGHTS = "net.py", "weights.safetensors"
@@ -56,7 +58,8 @@ if __name__ == "__main__":
 
     with torch.no_grad():
         result = load()(*example_inputs())
-    for name, value in zip(OUTPUTS, tree_leaves(result)):
+    tensors = (leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
+    for name, value in zip(OUTPUTS, tensors):
         print(name, tuple(value.shape), value.dtype)
 '''
 
@@ -76,7 +79,9 @@ def source_text(static: StaticNetwork) -> str:
     parts = [HEADER.format(version=__version__)]
     containers = static.plan.containers
     needed = ["OrderedDict"] if "OrderedDict" in static.source else []
-    needed += ["namedtuple"] if containers else []
+    needed += (
+        ["namedtuple"] if any("namedtuple" in _container(k) for k in containers.values()) else []
+    )
     if needed:
         imports = f"from collections import {', '.join(needed)}\nfrom pathlib"
         parts[0] = parts[0].replace("from pathlib", imports)
@@ -100,8 +105,20 @@ def _constants(static: StaticNetwork) -> Iterator[str]:
         yield f"    {scalar(name)},"
     yield ")"
     for name, kind in static.plan.containers.items():
-        fields = "".join(f"{scalar(field)}, " for field in kind._fields)
-        yield f"{name} = namedtuple({scalar(kind.__name__)}, ({fields.rstrip()}))"
+        yield f"{name} = {_container(kind)}"
+
+
+def _container(kind: Any) -> str:
+    """What takes the place of a container whose class is code of the user's: one like it."""
+    fields = kind.keys if isinstance(kind, Kind) else kind._fields
+    called = kind.type.__name__ if isinstance(kind, Kind) else kind.__name__
+    if isinstance(kind, Kind) and kind.is_dict:
+        return "dict"
+    if isinstance(kind, Kind) and kind.how == "parts":
+        raise BadInput(f"the network returns a {called}, which {ELSEWHERE}")
+    require_fields(called, fields)
+    listed = "".join(f"{scalar(field)}, " for field in fields)
+    return f"namedtuple({scalar(called)}, ({listed.rstrip()}))"
 
 
 def _class(static: StaticNetwork) -> str:

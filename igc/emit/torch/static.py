@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from igc.emit.torch.gathers import gathered
+from igc.emit.torch.narrow import rounded
 from igc.emit.torch.plan import Plan, plan
-from igc.emit.torch.precision import names_type, retype, unrounded, with_casts
+from igc.emit.torch.precision import retype, unrounded, with_casts
 from igc.errors import BadInput
 from igc.program import Program
 from igc.program.devices import on_cpu
@@ -27,6 +28,8 @@ from igc.program.dtypes import cast_to
 from igc.program.gates import tasks_of
 from igc.program.nodes import copy_node
 from igc.program.rebuild import Env, rebuild
+from igc.program.returned import maker
+from igc.program.structure import Kind
 
 _serial = count(1)
 
@@ -34,8 +37,8 @@ _serial = count(1)
 class StaticNetwork(nn.Module):
     """The static network: ordinary `torch.nn` layers and a forward of ordinary tensor calls.
 
-    Inputs and outputs are those of the compiled network (a tensor, or a tuple,
-    namedtuple, list or dict of tensors and None). It trains,
+    Inputs and outputs are those of the compiled network (a tensor, or tensors, None, numbers and
+    texts in tuples, namedtuples, lists, dicts and objects made of those). It trains,
     prints, copies, converts (`.double()`, `.half()`, `.to(...)`) and exports like any module;
     nothing in it depends on igc. `source` is the text of its forward.
     """
@@ -164,22 +167,21 @@ def emit(program: Program, dtype: torch.dtype | None = None) -> StaticNetwork:
 def runnable(static: StaticNetwork) -> StaticNetwork:
     """What an ONNX file is made of: `static` itself, or a copy with float32 instead of bfloat16.
 
-    Opset 20 has no convolution in bfloat16, and onnxruntime no kernels for it on a CPU. Every
-    bfloat16 weight is a float32 number, so the copy holds the very weights, and those that were
-    folded as float32 has them; it only rounds less.
+    Every bfloat16 weight is a float32 number, so the copy holds the very weights. Of a network that
+    is in bfloat16 as a whole, those that were folded are as float32 has them, and it only rounds
+    less; parts in bfloat16 keep their roundings (`igc.emit.torch.narrow`).
     """
     program = static.unrounded_program()
-    if not names_type(program, torch.bfloat16):
-        return static
-    return emit(retype(program, torch.float32, of=torch.bfloat16))
+    in_float32 = rounded(program)
+    return static if in_float32 is program else emit(in_float32)
 
 
-def compiled(text: str, containers: Mapping[str, type[Any]]) -> Any:
+def compiled(text: str, containers: Mapping[str, type[Any] | Kind]) -> Any:
     """The function that checked forward text defines; tracebacks show its lines."""
     name = f"<igc static network {next(_serial)}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     scope: dict[str, Any] = {"torch": torch, "F": F, "OrderedDict": OrderedDict}
-    scope.update(containers)
+    scope.update((n, maker(k) if isinstance(k, Kind) else k) for n, k in containers.items())
     exec(compile(text, name, "exec"), scope)  # noqa: S102 - the text passed emit.guard
     return scope["forward"]
 

@@ -14,6 +14,7 @@ from igc.analysis.form import Form
 from igc.analysis.liveness import Liveness, input_axis
 from igc.analysis.reads import Masks, full
 from igc.passes.builder import Builder
+from igc.passes.slicing.sharing import Shared, shared_parts
 from igc.program.nodes import mapped
 from igc.program.schema import argument, changed
 
@@ -31,6 +32,7 @@ class Slicer:
     materialize: Callable[[Slicer, fx.Node, Form, Masks], fx.Node]
     env: dict[fx.Node, Any] = field(default_factory=dict)
     made: dict[tuple[fx.Node, bytes], fx.Node] = field(default_factory=dict)
+    shared: dict[fx.Node, list[Shared]] = field(default_factory=dict)
     equal: dict[fx.Node, list[tuple[fx.Node, dict[int, list[int]]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -42,12 +44,26 @@ class Slicer:
     def value(self, node: fx.Node, masks: Masks) -> fx.Node:
         """The new node that holds exactly the masked channels of an old one."""
         if node.op == "get_attr":
-            index = [None if m.all() else np.flatnonzero(m) for m in masks]
-            return self.build.attr(self.pool.sliced(str(node.target), index), node.meta)
+            return self._constant(node, masks)
         key = (node, b"".join(m.tobytes() for m in masks))
         if key not in self.made:
             self.made[key] = self._value(node, masks)
         return self.made[key]
+
+    def _constant(self, node: fx.Node, masks: Masks) -> fx.Node:
+        """A part of a constant, or what is taken of the part that several readers share."""
+        if node not in self.shared:
+            readers = [part for _, part in self.live.readers.get(node, ())]
+            floating = self.program.constants[str(node.target)].dtype.is_floating_point
+            parts = shared_parts(readers) if floating and len(readers) > 1 else []
+            self.shared[node] = [part for part in parts if part.readers > 1]
+        whole = next((p.masks for p in self.shared[node] if p.holds(masks)), masks)
+        index = [None if m.all() else np.flatnonzero(m) for m in whole]
+        result = self.build.attr(self.pool.sliced(str(node.target), index), node.meta)
+        for axis, (mask, kept) in enumerate(zip(masks, whole, strict=True)):
+            part = np.flatnonzero(mask[kept])
+            result = self.build.take(node.meta, result, axis, part, int(kept.sum()))
+        return result
 
     def _value(self, node: fx.Node, masks: Masks) -> fx.Node:
         form = self.live.forms.form.get(node)
@@ -80,19 +96,26 @@ class Slicer:
         return self.equal.get(source, [])
 
     def size(self, node: fx.Node, axis: int) -> fx.Node:
-        """The dynamic size of an axis, read off an input or off any value that has it."""
-        at, other = self.facts.at, self.facts.at_other
-        pair = at[node].dims[axis], other[node].dims[axis]
-        found = input_axis(*pair, self.live)
+        """The dynamic size of an axis, read off an input or off any value that has it.
+
+        Where none has, as with the last of three parts of a width, the node is written for it.
+        """
+        size = self.facts.sizes(node)[axis]
+        found = input_axis(size, self.live)
         if found is None:
             found = next(
-                (n, a)
-                for n in self.env
-                if self.facts.is_tensor(n)
-                for a, here in enumerate(zip(at[n].dims, other[n].dims, strict=True))
-                if here == pair
+                (
+                    (n, a)
+                    for n in self.env
+                    if self.facts.is_tensor(n)
+                    for a, here in enumerate(self.facts.sizes(n))
+                    if here == size
+                ),
+                None,
             )
-        return self.build.call(node.meta, aten.sym_size.int, self.env[found[0]], found[1])
+        value = self.whole(node) if found is None else self.env[found[0]]
+        where = axis if found is None else found[1]
+        return self.build.call(node.meta, aten.sym_size.int, value, where)
 
     def whole(self, node: fx.Node) -> fx.Node:
         """The node over all channels of its operands."""
