@@ -15,6 +15,7 @@ import torch
 from torch import fx
 
 from igc.capture.merged_axes import with_merged_axes
+from igc.capture.repeats import with_repeats_once
 from igc.capture.rewrites.context import Rewriting
 from igc.capture.rewrites.table import REWRITES
 from igc.capture.shuffles import with_shuffles
@@ -64,7 +65,7 @@ def normalize(program: Program) -> Program:
     """
     check_squeezes(program)
     written = rewritten(without_empty_pieces(program))
-    return with_shuffles(settle_sizes(with_merged_axes(written)))
+    return with_shuffles(with_repeats_once(settle_sizes(with_merged_axes(written))))
 
 
 def without_empty_pieces(program: Program) -> Program:
