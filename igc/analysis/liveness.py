@@ -144,20 +144,18 @@ def _sizes_known(node: fx.Node, live: Liveness) -> bool:
     """Whether every dynamic axis of the node has the size of some axis of an input."""
     facts = live.forms.facts
     return all(
-        input_axis(facts.at[node].dims[a], facts.at_other[node].dims[a], live) is not None
-        for a, dynamic in enumerate(facts.dynamic(node))
+        input_axis(size, live) is not None
+        for size, dynamic in zip(facts.sizes(node), facts.dynamic(node), strict=True)
         if dynamic
     )
 
 
-def input_axis(size: int, other: int, live: Liveness) -> tuple[fx.Node, int] | None:
-    """An input and its axis that has this size at both settings of the dynamic sizes."""
+def input_axis(size: tuple[int, ...], live: Liveness) -> tuple[fx.Node, int] | None:
+    """An input and its axis that has these sizes at the settings of the dynamic sizes."""
     facts = live.forms.facts
     for node in facts.program.placeholders:
-        for axis, pair in enumerate(
-            zip(facts.at[node].dims, facts.at_other[node].dims, strict=True)
-        ):
-            if pair == (size, other) and facts.dynamic(node)[axis]:
+        for axis, here in enumerate(facts.sizes(node)):
+            if here == size and facts.dynamic(node)[axis]:
                 return node, axis
     return None
 

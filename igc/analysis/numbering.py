@@ -22,6 +22,7 @@ from igc.analysis.form import Form, Forms, Piece
 from igc.analysis.known import known_of
 from igc.ops.relations import Follow, Mixing, Opaque, Pointwise, Relation, Select
 from igc.program.nodes import call_of, mapped
+from igc.program.schema import is_size
 
 Same = NDArray[np.bool_]  # per channel: equal or not
 Signature = NDArray[np.float64]  # [operands, 2, channels]: which source, which of its channels
@@ -256,7 +257,12 @@ def source_of(node: fx.Node, forms: Forms) -> str:
 
 
 def _without_tensors(node: fx.Node) -> Any:
-    return mapped((node.args, dict(node.kwargs)), lambda n: None)
+    """The call's numbers; a size that the input chooses by how it is computed."""
+    return mapped((node.args, dict(node.kwargs)), lambda n: _computed(n) if is_size(n) else None)
+
+
+def _computed(size: fx.Node) -> Any:
+    return size.target, mapped(size.args, lambda n: _computed(n) if is_size(n) else n)
 
 
 def freeze(value: Any) -> Any:

@@ -111,11 +111,22 @@ def repeated(tensor: Tensor, times: int) -> Tensor:
     becomes one of its own: torch would export it with the sizes of that other one.
     """
     if tensor.ndim and times != 1:
-        ones, steps = tensor.shape[0] == 1, tensor.stride()
-        order = sorted(range(tensor.ndim), key=lambda a: (ones and a != 0, -steps[a]))
+        order = example_order(tensor)
         more = tensor.permute(order).repeat([times if a == 0 else 1 for a in order])
         tensor = more.permute([order.index(a) for a in range(tensor.ndim)])
     return tensor.clone() if tensor._base is not None and _dense(tensor) is not None else tensor
+
+
+def laid_out_as(example: Tensor, value: Tensor) -> Tensor:
+    """The value with its axes in memory in the order that an example of it has them."""
+    order = example_order(example)
+    return value.permute(order).contiguous().permute([order.index(a) for a in range(value.ndim)])
+
+
+def example_order(tensor: Tensor) -> list[int]:
+    """The axes of an example from the largest step to the smallest; a batch of one comes first."""
+    ones, steps = tensor.ndim > 0 and tensor.shape[0] == 1, tensor.stride()
+    return sorted(range(tensor.ndim), key=lambda a: (ones and a != 0, -steps[a]))
 
 
 def owner(node: fx.Node) -> tuple[fx.Node, list[int]] | None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from igc.capture.merged_axes import with_merged_axes
 from igc.capture.rewrites.context import Rewriting
 from igc.capture.rewrites.table import REWRITES
 from igc.capture.shuffles import with_shuffles
@@ -24,7 +25,7 @@ from igc.program.dtypes import is_float
 from igc.program.nodes import args_of, copy_node
 from igc.program.rebuild import Env, rebuild
 from igc.program.schema import bind
-from igc.program.shapes import Value, other_sizes, shapes
+from igc.program.shapes import Value, at_points, shapes
 
 aten = torch.ops.aten
 
@@ -62,7 +63,8 @@ def normalize(program: Program) -> Program:
     `AsksForSize` where it cannot hold for all sizes of the inputs.
     """
     check_squeezes(program)
-    return with_shuffles(settle_sizes(rewritten(without_empty_pieces(program))))
+    written = rewritten(without_empty_pieces(program))
+    return with_shuffles(settle_sizes(with_merged_axes(written)))
 
 
 def without_empty_pieces(program: Program) -> Program:
@@ -74,8 +76,8 @@ def without_empty_pieces(program: Program) -> Program:
     facts = shapes(program) if pieces else {}
     empty = {t for t in pieces if 0 in facts[t].dims}
     if empty and program.sizes:
-        other = shapes(program, other_sizes(program))
-        empty = {t for t in empty if 0 in other[t].dims}
+        for _, other in at_points(program):
+            empty = {t for t in empty if 0 in other[t].dims}
     if not empty:
         return program
 
@@ -101,8 +103,8 @@ def _joined_type(pieces: list[fx.Node], facts: dict[fx.Node, Value]) -> torch.dt
 
 def rewritten(program: Program) -> Program:
     """The program whose calls are written as the table of rewrites says."""
-    facts = shapes(program)
-    declined: list[str] = []
+    points = [facts for _, facts in at_points(program)]
+    facts, declined = points[0], list[str]()
 
     def make(graph: fx.Graph, node: fx.Node, env: Env) -> Any:
         if node.op != "call_function":
@@ -111,7 +113,7 @@ def rewritten(program: Program) -> Program:
             several, number = env[args_of(node)[0]], args_of(node)[1]
             return several[number] if isinstance(several, list) else None
         if node.target in REWRITES:
-            return REWRITES[node.target](Rewriting(graph, node, env, facts, declined))
+            return REWRITES[node.target](Rewriting(graph, node, env, facts, declined, points))
         return _typed(copy_node(graph, node, env.__getitem__), node, facts)
 
     new = rebuild(program, make)

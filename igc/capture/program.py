@@ -112,7 +112,9 @@ def program_of(
 def _check_outputs(module: nn.Module, names: Sequence[str], leaves: Sequence[Any]) -> None:
     """Every output has to be a tensor or None, and one of them a tensor."""
     for name, value in zip(names, leaves, strict=True):
-        if value is not None and not isinstance(getattr(value, "meta", {}).get("val"), Tensor):
+        node = value if isinstance(value, fx.Node) else None
+        size = node is not None and isinstance(node.meta.get("val"), torch.types.py_sym_types)
+        if value is not None and (node is None or size):
             shown = "a size of the inputs" if isinstance(value, fx.Node) else f"{value!r}"
             raise BadInput(f"output '{name}' is {shown}; return it as a tensor, or not at all")
     if all(value is None for value in leaves):

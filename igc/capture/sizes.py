@@ -13,34 +13,34 @@ from torch import fx
 from igc.program import Program
 from igc.program.nodes import call_like
 from igc.program.rebuild import Env, rebuild
-from igc.program.shapes import other_sizes, shapes
+from igc.program.shapes import at_points
 
 aten = torch.ops.aten
-Pair = tuple[int, int | None]  # a size in the example, and at other sizes of the inputs
+Seen = tuple[int | None, ...]  # a size at several settings of those of the inputs
 
 
 def settle_sizes(program: Program) -> Program:
     """The program in which every size is a number or read off an input, where it is either."""
-    at, other = shapes(program), shapes(program, other_sizes(program))
-    read: dict[Pair, tuple[fx.Node, int]] = {}
+    points = [facts for _, facts in at_points(program)]
+    read: dict[Seen, tuple[fx.Node, int]] = {}
     for node in program.placeholders:
-        for axis, pair in enumerate(zip(at[node].dims, other[node].dims, strict=True)):
-            if pair[0] != pair[1]:
-                read.setdefault(pair, (node, axis))
-    made: dict[Pair, fx.Node] = {}
+        for axis, seen in enumerate(zip(*(at[node].dims for at in points), strict=True)):
+            if len(set(seen)) > 1:
+                read.setdefault(seen, (node, axis))
+    made: dict[Seen, fx.Node] = {}
 
     def make(graph: fx.Graph, node: fx.Node, env: Env) -> Any:
-        size = at[node].size if node.op == "call_function" else None
+        size = points[0][node].size if node.op == "call_function" else None
         if size is None:
             return None
-        pair = (size, other[node].size)
-        if pair[0] == pair[1]:
+        seen = tuple(at[node].size for at in points)
+        if len(set(seen)) == 1:
             return size
-        if pair not in read:
+        if seen not in read:
             return None
-        if pair not in made:
-            source, axis = read[pair]
-            made[pair] = call_like(graph, node, aten.sym_size.int, env[source], axis)
-        return made[pair]
+        if seen not in made:
+            source, axis = read[seen]
+            made[seen] = call_like(graph, node, aten.sym_size.int, env[source], axis)
+        return made[seen]
 
     return rebuild(program, make)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from igc.capture.layout import laid_out_as
 from igc.capture.questions import Question
 
 SIZES = 64  # every one up to this is asked about: all residues of ordinary divisors
@@ -137,13 +138,5 @@ def at_sizes(
         else:
             picks = torch.randint(0, max(1, flat.numel()), (math.prod(shape),), generator=generator)
             value = flat[picks.to(flat.device)].reshape(shape)
-        found.append(_laid_out_as(tensor, value))
+        found.append(laid_out_as(tensor, value))
     return tuple(found)
-
-
-def _laid_out_as(tensor: Tensor, value: Tensor) -> Tensor:
-    """The value with its axes in memory in the order of the tensor's, which a network may read."""
-    steps = tensor.stride()
-    order = sorted(range(tensor.ndim), key=lambda axis: -steps[axis])
-    inverse = [order.index(axis) for axis in range(tensor.ndim)]
-    return value.permute(order).contiguous().permute(inverse)

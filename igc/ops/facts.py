@@ -16,27 +16,29 @@ from igc.program import Program
 from igc.program.dtypes import cast_to, retyped
 from igc.program.nodes import mapped
 from igc.program.schema import argument
-from igc.program.shapes import Value, other_sizes, shapes
+from igc.program.shapes import Value, at_points
 
 LARGEST = 1 << 24  # elements of a call over constants that is evaluated
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Shapes of every value at two settings of the dynamic sizes, and the program's constants."""
+    """Shapes of every value at several settings of the dynamic sizes; the program's constants.
+
+    `at` are those of the example, `points` those of every setting.
+    """
 
     program: Program
     at: dict[fx.Node, Value]
-    at_other: dict[fx.Node, Value]
+    points: tuple[dict[fx.Node, Value], ...]
     _dynamic: dict[fx.Node, tuple[bool, ...]] = field(default_factory=dict)
     _values: dict[fx.Node, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def of(program: Program) -> Facts:
-        """The facts of a program: two runs on meta tensors."""
-        at = shapes(program)
-        other = shapes(program, other_sizes(program)) if program.sizes else at
-        facts = Facts(program, at, other)
+        """The facts of a program: some runs on meta tensors."""
+        points = tuple(facts for _, facts in at_points(program))
+        facts = Facts(program, points[0], points)
         facts._of_calls()
         return facts
 
@@ -52,9 +54,12 @@ class Facts:
         """For each axis, whether its size depends on the inputs' sizes."""
         known = self._dynamic.get(node)
         if known is None:
-            pairs = zip(self.at[node].dims, self.at_other[node].dims, strict=True)
-            known = self._dynamic[node] = tuple(a != b for a, b in pairs)
+            known = self._dynamic[node] = tuple(len(set(s)) > 1 for s in self.sizes(node))
         return known
+
+    def sizes(self, node: fx.Node) -> tuple[tuple[int, ...], ...]:
+        """For each axis its size at every setting: two axes are of one size if these are equal."""
+        return tuple(zip(*(facts[node].dims for facts in self.points), strict=True))
 
     def constant(self, node: object) -> Tensor | None:
         """The tensor of a constant node, `None` for anything else.

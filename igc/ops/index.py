@@ -56,11 +56,7 @@ def gather(node: fx.Node, facts: Facts) -> Pointwise:
     if not rank:
         return Pointwise((Follow(x, ()), Follow(index, ())))
     axis %= rank
-    same = [
-        (facts.at[x].dims[a], facts.at_other[x].dims[a])
-        == (facts.at[index].dims[a], facts.at_other[index].dims[a])
-        for a in range(rank)
-    ]
+    same = [a == b for a, b in zip(facts.sizes(x), facts.sizes(index), strict=True)]
     follow = tuple(a if a != axis and same[a] else None for a in range(rank))
     fixed = frozenset(a for a in range(rank) if a != axis and not same[a])
     return Pointwise((Follow(x, follow), Follow(index, tuple(range(rank)))), fixed=fixed)

@@ -49,8 +49,8 @@ def expand(node: fx.Node, facts: Facts) -> Pointwise:
 def reshape(node: fx.Node, facts: Facts) -> Regroup | Opaque:
     """reshape(x, sizes): axes split and merged in order, matched by their products."""
     x = operand(node, "self")
-    groups = regroup(facts.shape(x), facts.shape(node))
-    if groups is None or groups != regroup(facts.at_other[x].dims, facts.at_other[node].dims):
+    groups, *others = (regroup(at[x].dims, at[node].dims) for at in facts.points)
+    if groups is None or any(groups != other for other in others):
         return Opaque("reshape that crosses axes")
     return Regroup(x, groups, "shape")
 

@@ -67,7 +67,7 @@ def decisions(program: Program) -> Decided:
     computed from constants are therefore evaluated in the program's own precision and become
     constants.
     """
-    constant = _constant_nodes(program)
+    constant = constant_nodes(program)
     kinds = _kinds(program, constant)
     return _frozen(program, {n for n in constant if _is_step(n, kinds)})
 
@@ -79,7 +79,7 @@ def decided(program: Program) -> Program:
     computed in that type and becomes a constant, so that a float64 run has those roundings, too.
     """
     program = decisions(program).program
-    constant = _constant_nodes(program)
+    constant = constant_nodes(program)
     kinds = _kinds(program, constant)
     return _frozen(program, {n for n in constant if _is_narrow(n, kinds, program.dtype)}).program
 
@@ -94,7 +94,7 @@ def settled(program: Program) -> Program:
     In the program's own precision: the softmax of a mix, say, is then the rounded one that the
     network itself uses, and not that of a float64 run.
     """
-    constant = _constant_nodes(program)
+    constant = constant_nodes(program)
     ends = {
         n
         for n in constant
@@ -103,7 +103,7 @@ def settled(program: Program) -> Program:
     return _frozen(program, ends).program
 
 
-def _constant_nodes(program: Program) -> dict[fx.Node, None]:
+def constant_nodes(program: Program) -> dict[fx.Node, None]:
     """The nodes that depend on constants alone, in order."""
     found: dict[fx.Node, None] = {}
     for node in program.graph.nodes:
@@ -112,6 +112,17 @@ def _constant_nodes(program: Program) -> dict[fx.Node, None]:
         if node.op == "get_attr" or (made and not drawn):
             found[node] = None
     return found
+
+
+def constant_value(program: Program, node: fx.Node) -> Any:
+    """What a node that depends on constants alone is, in the program's own precision."""
+    wanted, stack = {node}, [node]
+    while stack:
+        new = set(stack.pop().all_input_nodes) - wanted
+        wanted |= new
+        stack += new
+    order = [n for n in program.graph.nodes if n in wanted]
+    return _evaluate(order, lambda n: program.constant(str(n.target)))[node]
 
 
 def _kinds(program: Program, constant: dict[fx.Node, None]) -> dict[fx.Node, Any]:

@@ -77,3 +77,24 @@ def single(program: Program) -> dict[str, int]:
     """The example's dynamic sizes, with a batch of 1 where the batch is dynamic."""
     batches = {spec.dims[0] for spec in program.inputs if spec.dims}
     return {k: 1 if k in batches else v for k, v in program.sizes.items()}
+
+
+def at_points(program: Program) -> list[tuple[dict[str, int], dict[fx.Node, Value]]]:
+    """Settings of the dynamic sizes and every `Value` at each: what is equal in all is one size.
+
+    The example's first, then `other_sizes`, then one less and one more than those, where the
+    program runs there: at whole multiples of the example, `h` and `h // 2 * 2` are the same, and
+    the halves `h // 2` and `h - h // 2` of a height.
+    """
+    found = [(program.sizes, shapes(program))]
+    if not program.sizes:
+        return found
+    other = other_sizes(program)
+    found.append((other, shapes(program, other)))
+    for step in (-1, 1):
+        beside = {k: v + step for k, v in other.items()}
+        try:
+            found.append((beside, shapes(program, beside)))
+        except (RuntimeError, ValueError, IndexError):  # not a size that the network takes
+            continue
+    return found

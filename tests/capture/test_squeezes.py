@@ -36,7 +36,7 @@ CASES: dict[str, tuple[Call, tuple[int, ...], tuple[int | str, ...]]] = {
         lambda y: y.mean((2, 3), keepdim=True).squeeze((2, 3)), (2, 3, 8, 8),
         ("batch", 3, "height", "width"),
     ),
-    "of a width": (lambda y: y.squeeze(3).mean(2), (2, 3, 8, 8), ("batch", 3, 8, 8)),
+    "of a width": (lambda y: y.squeeze(3).mean(2), (2, 3, 8, 8), ("batch", 3, "height", 8)),
     "of the batch by name": (
         lambda y: y.squeeze(0).mean((-1, -2)), (2, 3, 8, 8), (2, 3, "height", "width")
     ),
@@ -63,7 +63,7 @@ def test_sizes_that_a_squeeze_asks_for_are_fixed(case: str) -> None:
     static = igc.compile(net, (x,))
     sizes = [shape]
     if "height" in dims:
-        sizes += [(*shape[:2], 6, 9)]
+        sizes += [(*shape[:2], 6, 9 if "width" in dims else 8)]
     if "batch" in dims:
         sizes += [(1, *shape[1:]), (5, *shape[1:])]
     for size in sizes:

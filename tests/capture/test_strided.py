@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import igc
 from igc.capture import capture
-from igc.capture.export import Example
+from igc.capture.axes import Example
 from igc.errors import BadInput
 from igc.program import Program
 from igc.program.execute import execute

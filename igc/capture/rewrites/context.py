@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ class Rewriting:
     The call and its arguments are of the program before, and are only read. `env` holds what
     stands for its nodes in the new graph: a node, a number for a size that is known, a list for
     several outputs. Operands of new calls may be nodes of either graph; shapes are asked of those
-    before.
+    before: `facts` has them in the example, `points` at several settings of the dynamic sizes.
     """
 
     graph: fx.Graph
@@ -32,6 +32,7 @@ class Rewriting:
     env: Mapping[fx.Node, Any]
     facts: Mapping[fx.Node, Value]
     declined: list[str] = field(default_factory=list)
+    points: Sequence[Mapping[fx.Node, Value]] = ()
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
@@ -77,6 +78,10 @@ class Rewriting:
         """`axis` of it counted from the front."""
         return axis % max(self.rank(x), 1)
 
+    def moves(self, x: fx.Node, axis: int) -> bool:
+        """Whether the size of an axis hangs on those of the inputs."""
+        return len({facts[x].dims[axis] for facts in self.points}) > 1
+
     def size(self, x: fx.Node, axis: int) -> fx.Node:
         """A new call for the size of one axis, whatever the input's."""
         return self(aten.sym_size.int, x, axis)
@@ -85,7 +90,7 @@ class Rewriting:
         """The same for every axis."""
         return [self.size(x, axis) for axis in range(self.rank(x))]
 
-    def slice(self, x: fx.Node, axis: int, start: int, end: int) -> fx.Node:
+    def slice(self, x: fx.Node, axis: int, start: fx.Node | int, end: fx.Node | int) -> fx.Node:
         """A new call for the entries from `start` to `end` of one axis."""
         return self(aten.slice.Tensor, x, axis, start, end, 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -15,12 +16,30 @@ aten = torch.ops.aten
 def split(at: Rewriting) -> Any:
     """Every `split` and `chunk`: slices side by side, where torch has cut."""
     x, axis = at["self"], at.axis(at["self"], at["dim"])
-    start, pieces = 0, []
-    for piece in at.facts[at.node].many:
-        end = start + piece.dims[axis]
+    start: Any = 0
+    pieces = []
+    for number, piece in enumerate(at.facts[at.node].many):
+        size = _size(at, number) if at.moves(x, axis) else piece.dims[axis]
+        known = isinstance(start, int) and isinstance(size, int)
+        end = start + size if known else at(operator.add, start, size)
         pieces.append(at.slice(x, axis, start, end))
         start = end
     return pieces
+
+
+def _size(at: Rewriting, number: int) -> Any:
+    """How long a piece is of an axis that grows with the input."""
+    asked: Any = at.arguments.get("split_size", at.arguments.get("split_sizes"))
+    if isinstance(asked, (list, tuple)):
+        return at.now(asked[number])
+    if asked is not None:  # the last piece ends with the axis, where a slice does too
+        return at.now(asked)
+    whole = at.size(at["self"], at.axis(at["self"], at["dim"]))
+    if "chunks" in at.arguments:  # all as long as the first
+        count, more = at["chunks"], 0
+    else:
+        count, more = at["sections"], number
+    return at(operator.floordiv, at(operator.add, whole, count - 1 - more), count)
 
 
 def unbind(at: Rewriting) -> Any:

@@ -96,19 +96,26 @@ class Slicer:
         return self.equal.get(source, [])
 
     def size(self, node: fx.Node, axis: int) -> fx.Node:
-        """The dynamic size of an axis, read off an input or off any value that has it."""
-        at, other = self.facts.at, self.facts.at_other
-        pair = at[node].dims[axis], other[node].dims[axis]
-        found = input_axis(*pair, self.live)
+        """The dynamic size of an axis, read off an input or off any value that has it.
+
+        Where none has, as with the last of three parts of a width, the node is written for it.
+        """
+        size = self.facts.sizes(node)[axis]
+        found = input_axis(size, self.live)
         if found is None:
             found = next(
-                (n, a)
-                for n in self.env
-                if self.facts.is_tensor(n)
-                for a, here in enumerate(zip(at[n].dims, other[n].dims, strict=True))
-                if here == pair
+                (
+                    (n, a)
+                    for n in self.env
+                    if self.facts.is_tensor(n)
+                    for a, here in enumerate(self.facts.sizes(n))
+                    if here == size
+                ),
+                None,
             )
-        return self.build.call(node.meta, aten.sym_size.int, self.env[found[0]], found[1])
+        value = self.whole(node) if found is None else self.env[found[0]]
+        where = axis if found is None else found[1]
+        return self.build.call(node.meta, aten.sym_size.int, value, where)
 
     def whole(self, node: fx.Node) -> fx.Node:
         """The node over all channels of its operands."""

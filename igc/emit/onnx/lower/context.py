@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, fx
 from igc.emit.onnx.lower.graph import OnnxGraph
 from igc.program import Program
 from igc.program.schema import bind, is_size, operation
-from igc.program.shapes import Value, other_sizes, shapes
+from igc.program.shapes import Value, at_points, other_sizes, shapes
 
 Size = int | str  # a number known now, or the name of an int64 tensor of one element
 Lowered = str | tuple[str, ...]
@@ -283,23 +284,13 @@ def per_axis(value: Any, count: int) -> list[int]:
 def _evaluated(
     program: Program,
 ) -> tuple[list[dict[str, int]], list[dict[fx.Node, Value]]]:
-    """The shapes at the example's sizes and with each dynamic size moved on its own.
-
-    Where sizes are tied to each other in the network, all are moved at once besides.
-    """
-    moved = other_sizes(program)
-    points, facts, tied = [program.sizes], [shapes(program)], False
+    """The shapes at the example's sizes, at others, and with each dynamic size moved alone."""
+    found, moved = at_points(program), other_sizes(program)
     for name in program.sizes:
         point = {**program.sizes, name: moved[name]}
-        try:
-            facts.append(shapes(program, point))
-            points.append(point)
-        except (RuntimeError, ValueError):  # not valid on its own
-            tied = True
-    if tied:
-        facts.append(shapes(program, moved))
-        points.append(moved)
-    return points, facts
+        with suppress(RuntimeError, ValueError):  # not valid alone: sizes are tied to each other
+            found.append((point, shapes(program, point)))
+    return [point for point, _ in found], [facts for _, facts in found]
 
 
 def _lowest(value: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowering, Rule, Unsupported
+from igc.emit.onnx.lower.context import Lowering, Rule, Size, Unsupported
 from igc.program.schema import bind
 
 END = 2**63 - 1
@@ -106,13 +106,14 @@ def _flip(at: Lowering, node: fx.Node) -> str:
 def _roll(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     value = at(args["self"])
-    if not args["dims"] or not all(isinstance(s, int) for s in args["shifts"]):
-        raise Unsupported("a roll over all entries, or by a size")
+    if not args["dims"]:
+        raise Unsupported("a roll over all entries")
     for shift, dim in zip(args["shifts"], args["dims"], strict=True):
         axis = at.axis(args["self"], dim)
         width = at.static(args["self"], axis)
-        if width is None:
-            raise Unsupported("a roll along an axis that depends on the input size")
+        if width is None or not isinstance(shift, int):
+            value = _rolled(at, args["self"], value, axis, shift)
+            continue
         at_most = shift % width
         if not at_most:
             continue
@@ -121,6 +122,14 @@ def _roll(at: Lowering, node: fx.Node) -> str:
         head = at.op("Slice", value, at.graph.integers([0]), cut, axes)
         value = at.op("Concat", tail, head, axis=axis)
     return value
+
+
+def _rolled(at: Lowering, node: fx.Node, value: str, axis: int, shift: Any) -> str:
+    """A gather: entry i is that at i - shift, counted round."""
+    width = at.op("Reshape", at.vector([at.dim(node, axis)]), at.graph.integers([], "scalar_shape"))
+    zero, one = (at.scalar(n, torch.int64) for n in (0, 1))
+    places = at.op("Sub", at.op("Range", zero, width, one), at.operand(shift, torch.int64))
+    return at.op("Gather", value, at.op("Mod", places, width), axis=axis)
 
 
 def _channel_shuffle(at: Lowering, node: fx.Node) -> str:
@@ -133,14 +142,13 @@ def _channel_shuffle(at: Lowering, node: fx.Node) -> str:
 def _pad(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
     mode = PAD_MODES[args.get("mode", "constant")]
-    amounts = list(args["pad"])
-    if not all(isinstance(p, int) for p in amounts):
-        raise Unsupported("padding that depends on the input size")
+    amounts = [at.size(p) for p in args["pad"]]
     value, rank = args["self"], at.rank(args["self"])
     pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
-    pairs = [(0, 0)] * (rank - len(pairs)) + pairs[::-1]  # torch begins with the last axis
+    none: tuple[Size, Size] = (0, 0)
+    pairs = [none] * (rank - len(pairs)) + pairs[::-1]  # torch begins with the last axis
     # All axes: onnxruntime's transpose optimizer (1.31) reads past the end of a shorter list.
-    pads = at.graph.integers([p[0] for p in pairs] + [p[1] for p in pairs], "pads")
+    pads = at.vector([p[0] for p in pairs] + [p[1] for p in pairs], "pads")
     fill = args.get("value") or 0
     filled = at.scalar(fill, at.dtype(value)) if mode == "constant" and fill else None
     return at.op("Pad", at(value), pads, filled, mode=mode)

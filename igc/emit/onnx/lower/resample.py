@@ -27,7 +27,8 @@ def _resize(mode: str, exact: bool = False, smooth: bool = False) -> Rule:
         elif args["align_corners"]:
             attributes["coordinate_transformation_mode"] = "align_corners"
         else:
-            attributes["coordinate_transformation_mode"] = "pytorch_half_pixel"
+            # "pytorch_half_pixel" reads the first pixel where one is left; torch, the middle.
+            attributes["coordinate_transformation_mode"] = "half_pixel"
         if mode == "cubic":
             attributes["cubic_coeff_a"] = -0.5 if smooth else -0.75
         if smooth:

@@ -16,9 +16,18 @@ def _unfold(at: Lowering, node: fx.Node) -> str:
     axis, rank = at.axis(args["self"], args["dimension"]), at.rank(args["self"])
     width = at.static(args["self"], axis)
     if width is None:
-        raise Unsupported("windows along an axis that depends on the input size")
-    table = torch.arange(width).unfold(0, args["size"], args["step"])
-    windows = at.op("Gather", at(args["self"]), at.graph.tensor(table, "windows"), axis=axis)
+        flat = at.graph.integers([], "scalar_shape")
+        last = at.op("Sub", at.vector([at.dim(args["self"], axis)]),
+                     at.graph.integers([args["size"] - 1]))  # fmt: skip
+        starts = [at.scalar(0, torch.int64), at.op("Reshape", last, flat),
+                  at.scalar(args["step"], torch.int64)]  # fmt: skip
+        within = at.graph.tensor(torch.arange(args["size"]), "window")
+        behind = at.graph.integers([-1], "axes")
+        table = at.op("Add", at.op("Unsqueeze", at.op("Range", *starts), behind), within)
+    else:
+        known = torch.arange(width).unfold(0, args["size"], args["step"])
+        table = at.graph.tensor(known, "windows")
+    windows = at.op("Gather", at(args["self"]), table, axis=axis)
     order = [a for a in range(rank + 1) if a != axis + 1] + [axis + 1]
     return at.op("Transpose", windows, perm=order)
 
