@@ -56,6 +56,12 @@ BECOMES: dict[str, tuple[Build, tuple[Tensor, ...], str]] = {
     "bits_copy": (one(aten.view_copy.dtype, torch.float64), (X,), "x"),
     "view_as_complex": (one(aten.view_as_complex.default), (X[..., :2].contiguous(),),
                         "view_as_complex(clone(x, memory_format=contiguous_format))"),
+    "neg_view": (one(aten._neg_view.default), (X,), "neg(x)"),
+    "weight_norm": (some(aten._weight_norm_interface.default, 0), (X, X[:, :1, :1].abs()),
+                    "mul.Tensor(x, div.Tensor(y, linalg_vector_norm(x, 2, [1, 2], True)))"),
+    "weight_norm, last axis": (
+        some(aten._weight_norm_interface.default, 2), (X, X[:1, :1].abs()),
+        "mul.Tensor(x, div.Tensor(y, linalg_vector_norm(x, 2, [0, 1], True)))"),
     "reshape_alias": (one(aten._reshape_alias.default, [6, 6], [6, 1]), (X,),
                       "reshape(x, [6, 6])"),
     "narrow_copy": (one(aten.narrow_copy.default, 1, 2, 3), (X,), "slice.Tensor(x, 1, 2, 5, 1)"),
