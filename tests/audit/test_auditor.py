@@ -188,7 +188,7 @@ def test_the_graph_alone_shows_every_idiom(idiom: str) -> None:
     x = torch.randn(2, 4)
     net = ByIdiom(idiom).eval()
     program = decided(igc.capture.capture(net, x))
-    gates = hand_written_gates(program, igc.capture.capture(net, x), ())
+    gates = hand_written_gates(program, igc.capture.capture(net, x), (), {})
     out = left(program, shared=2)
     assert by_graph(program, out, gates, [0], [x]).open == {}
     with torch.no_grad():

@@ -65,6 +65,7 @@ REWRITES: Mapping[Any, Rewrite] = {
     aten.one_hot.default: formulas.one_hot,
     aten.rrelu.default: formulas.rrelu,
     aten.bilinear.default: formulas.bilinear,
+    aten.matmul.default: formulas.matmul,
     aten.new_zeros.default: create.full(0),
     aten.new_ones.default: create.full(1),
     aten.new_full.default: create.full(),
