@@ -171,7 +171,8 @@ def _take(relation: Take, forms: Forms) -> Zeros:
 
 def _concat(relation: Concat, forms: Forms) -> Zeros:
     parts = [zeros_of(n, forms) for n in relation.operands]
-    found = {a: m for a, m in _all(parts).items() if a != relation.axis}
+    others = [{a: m for a, m in p.items() if a != relation.axis} for p in parts]
+    found = _all(others)  # along the axis the parts have widths of their own
     widths = [forms.facts.shape(n)[relation.axis] for n in relation.operands]
     found[relation.axis] = np.concatenate([
         p.get(relation.axis, np.zeros(w, dtype=bool)) for p, w in zip(parts, widths, strict=True)

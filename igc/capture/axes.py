@@ -20,7 +20,7 @@ from igc.capture.running import DoesNotRun, difference, require_inputs_fit, unch
 from igc.capture.squeezes import AsksForSize
 from igc.capture.symbols import Axis
 from igc.capture.trials import Asked, Point, Trial, at_sizes, trials
-from igc.errors import BadInput, IgcError, one_line
+from igc.errors import BadInput, IgcError, Refused, one_line
 from igc.nn.wrappers import check_modules
 from igc.program import Program
 from igc.program.devices import beside, on_cpu
@@ -69,18 +69,22 @@ def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:
     last: Exception = BadInput("no attempt")
     first, *rest = attempts = _attempts(inputs)
     why: dict[Axis, str] = {}
+    asks: Refused | None = None
     for number, axes in enumerate((first, *rest)):
         try:
             return _Capture(module, inputs, set(axes), dict(why)).program()
         except IgcError:
             raise
         except Exception as error:  # torch.export raises many kinds; the last is reported
-            if axes is first:
-                require_inputs_fit(module, inputs)
             last = error
+            if axes is first:
+                try:
+                    require_inputs_fit(module, inputs)
+                except Refused as refused:  # it asks for a value, which need not be the reason
+                    asks = refused
             for axis in axes.difference(*attempts[number + 1 :][:1]):
                 why.setdefault(axis, f"torch.export cannot keep it open ({one_line(error, 120)})")
-    raise BadInput(
+    raise asks or BadInput(
         f"{type(module).__name__}: torch.export cannot capture it: {one_line(last)}"
     ) from last
 

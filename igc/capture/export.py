@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, default_decompositions, export
 
+from igc.capture.asked import reads_values, refused
 from igc.capture.composite import decompositions
+from igc.capture.decided import constants_known
 from igc.capture.in_place import functionalized
 from igc.capture.normalize import SPELLED
 from igc.capture.program import program_of
@@ -62,9 +64,13 @@ def exported(
     dynamic = tuple(dict.fromkeys(sorted(s), Dim.AUTO) for s in axes)
     args_name = _varargs(module)
     spec: Any = {args_name: dynamic} if args_name else dynamic
-    with _tracing(module) as asked, _structured(module):
+    with (
+        _tracing(module) as asked, _structured(module), constants_known(module) as unknown,
+    ):  # fmt: skip
         first = export(module, inputs, dynamic_shapes=spec, strict=False)
         graph = functionalized(first.graph, UNDERSTOOD)
+    if unknown and reads_values(first.graph):
+        raise refused(unknown[0])
 
     def found(program: Program) -> Exported:
         return Exported(program, tuple(asked), symbols_of(first))

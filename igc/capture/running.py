@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from igc.errors import BadInput, one_line
+from igc.capture.decided import constants_known
+from igc.errors import BadInput, Refused, one_line
 from igc.nn.asked import SizeRefused
 from igc.program import Program
 from igc.program.dtypes import cast_to, narrower
@@ -62,14 +63,20 @@ def unchanged(module: nn.Module) -> Iterator[None]:
 
 
 def require_inputs_fit(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Raises `BadInput` in the user's words where the inputs do not fit the module."""
+    """Raises `BadInput` in the user's words where the inputs do not fit the module.
+
+    Raises `Refused` where that cannot be said, as the module asks for a value of its inputs.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad(), unchanged(module):
+        with (
+            constants_known(module), FakeTensorMode(allow_non_fake_inputs=True) as mode,
+            torch.no_grad(), unchanged(module),
+        ):  # fmt: skip
             module(*(mode.from_tensor(x) for x in inputs))
-    except torch._subclasses.fake_tensor.DataDependentOutputException:
-        return  # export says more about this one, with the line
+    except Refused:
+        raise
     except Exception as error:
         shapes_ = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise BadInput(

@@ -11,9 +11,7 @@ from igc.program.schema import argument
 
 
 def _created(node: fx.Node, facts: Facts, value: object) -> Pointwise:
-    shape, dynamic = facts.shape(node), facts.dynamic(node)
-    usual = 1 if len(shape) > 3 else len(shape) - 1  # where channels lie
-    axis = next((a for a in (usual, *range(len(shape))) if a >= 0 and not dynamic[a]), None)
+    shape, axis = facts.shape(node), facts.usual_axis(node)
     # Other numbers would be folded into parameters, and rounded: only zeros decide what is read.
     if axis is None or isinstance(value, fx.Node) or value != 0:
         return Pointwise((), sizes="size")

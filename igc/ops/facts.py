@@ -57,6 +57,12 @@ class Facts:
             known = self._dynamic[node] = tuple(len(set(s)) > 1 for s in self.sizes(node))
         return known
 
+    def usual_axis(self, node: fx.Node) -> int | None:
+        """The axis where channels usually lie, else the first one of a fixed size, if any is."""
+        rank, dynamic = len(self.shape(node)), self.dynamic(node)
+        usual = 1 if rank > 3 else rank - 1
+        return next((a for a in (usual, *range(rank)) if a >= 0 and not dynamic[a]), None)
+
     def sizes(self, node: fx.Node) -> tuple[tuple[int, ...], ...]:
         """For each axis its size at every setting: two axes are of one size if these are equal."""
         return tuple(zip(*(facts[node].dims for facts in self.points), strict=True))

@@ -13,7 +13,10 @@ WRITTEN = "capture writes it as others"
 SPELLING = "another spelling, which capture does not make"
 RARE = "so rare in networks that none has needed it cut"
 NUMBERS = "numbers alone: there are no channels to follow"
-PLACES = "where it writes hangs on values: any entry may be another's"
+PLACES = (
+    "where it writes hangs on values: any entry may be another's (constant places of one axis are "
+    "written out as gathers before)"
+)
 WHOLE = "it reads all of its operand for one number"
 PAIRS = "real and imaginary parts are told apart by no relation"
 MOVED = "it moves entries by half of a size, which may change"

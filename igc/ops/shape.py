@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import fx
 
 from igc.ops.facts import Facts, Rule, operand
@@ -41,9 +43,25 @@ def squeeze(node: fx.Node, facts: Facts) -> Pointwise | Opaque:
 
 
 def expand(node: fx.Node, facts: Facts) -> Pointwise:
-    """expand(x, sizes): axes of size 1 are repeated."""
+    """expand(x, sizes): axes of size 1 are repeated; zero channels of a constant are known."""
     x = operand(node, "self")
-    return Pointwise((facts.follow(x, facts.shape(node)),), survives="same", sizes="size")
+    follow = facts.follow(x, facts.shape(node))
+    known = _zeros(node, follow, facts)
+    return Pointwise((follow,), survives="same", sizes="size", known=known)
+
+
+def _zeros(
+    node: fx.Node, follow: Follow, facts: Facts
+) -> tuple[int, NDArray[np.bool_], NDArray[np.float64]] | None:
+    """The channels of an expanded constant that are 0, along the axis where channels lie."""
+    constant, shape, axis = facts.constant(follow.node), facts.shape(node), facts.usual_axis(node)
+    if constant is None or axis is None or not constant.numel():
+        return None
+    own = [a for a, to in enumerate(follow.axes) if to == axis]
+    others = [a for a in range(constant.ndim) if a not in own]
+    zero = (constant == 0).all(dim=others) if others else constant == 0
+    mask = np.broadcast_to(zero.reshape(-1).numpy(), (shape[axis],)).copy()
+    return (axis, mask, np.zeros(shape[axis])) if mask.any() else None
 
 
 def reshape(node: fx.Node, facts: Facts) -> Regroup | Opaque:

@@ -17,6 +17,7 @@ from igc.passes.record import Record, Remark, Row
 from igc.passes.slicing.slice_channels import SliceChannels
 from igc.passes.split_groups import SplitGroups
 from igc.passes.stacks import SpellOutStacks
+from igc.passes.writes import SpellOutWrites
 from igc.program import Program
 from igc.program.lint import lint
 
@@ -37,6 +38,7 @@ After = Callable[[str, Program], None]
 CAPTURED = "captured"  # what a program is called before any pass has seen it
 PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
+    SpellOutWrites(),
     SpellOutStacks(),
     SliceChannels(),
     FoldConstants("fold what is left", sliced=True),

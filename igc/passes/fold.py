@@ -16,7 +16,7 @@ from igc.passes.record import Record
 from igc.program import Origin, Program
 from igc.program.decisions import decides, decisions, snapped
 from igc.program.dtypes import cast_to, narrower, retyped
-from igc.program.nodes import layer_of, mapped
+from igc.program.nodes import args_of, call_of, layer_of, mapped
 from igc.program.rebuild import Env
 from igc.program.recipe import Computed, Recipe, required, take
 from igc.program.schema import op_name
@@ -65,7 +65,7 @@ class FoldConstants:
             value = _evaluate(node, env, pool, facts, growth, record, program.dtype)
             if value is None:
                 return None
-            name, is_hard = _store(node, *value, growth.parts(node, env), pool, hard)
+            name, is_hard = _store(node, *value, growth.parts(call_of(node), env), pool, hard)
             if is_hard:
                 hard.add(name)
             folded = True
@@ -88,30 +88,28 @@ def _evaluate(
 
     `dtype` is the program's own.
     """
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+    call = call_of(node)  # of which the node may be one output of several
+    if call.op != "call_function" or not isinstance(call.target, torch._ops.OpOverload):
         return None
-    if torch.Tag.nondeterministic_seeded in node.target.tags:
+    if torch.Tag.nondeterministic_seeded in call.target.tags:
         return None
-    operands = [env[n] for n in node.all_input_nodes]
+    operands = [env[n] for n in call.all_input_nodes]
     if any(m.op != "get_attr" and n not in growth.values
-           for n, m in zip(node.all_input_nodes, operands, strict=True)):  # fmt: skip
+           for n, m in zip(call.all_input_nodes, operands, strict=True)):  # fmt: skip
         return None
-    elements = sum(pool.values[p].numel() for p in growth.parts(node, env))
+    elements = sum(pool.values[p].numel() for p in growth.parts(call_of(node), env))
     narrow = narrower(facts[node].dtype, dtype)
 
     def look(operand: fx.Node) -> Tensor:
         value, own = _operand(operand, env, pool, growth)
         return cast_to(value, (own or facts[operand].dtype) if narrow else torch.float64)
 
-    args, kwargs = mapped((node.args, node.kwargs), look)
+    args, kwargs = mapped((call.args, call.kwargs), look)
     if not narrow:
         args, kwargs = retyped((args, kwargs), torch.float64)
-    try:
-        with torch.no_grad():
-            value = node.target(*args, **kwargs)
-    except RuntimeError as error:
-        first = first_line(error)
-        raise Refused(f"layer '{layer_of(node)}': constant {node.target} fails: {first}") from error
+    value = _result(call, args, kwargs)
+    if call is not node:
+        value = value[args_of(node)[1]]
     if not isinstance(value, Tensor):
         return None
     if value.numel() > elements + LARGEST_GROWTH:
@@ -120,7 +118,7 @@ def _evaluate(
     own = facts[node].dtype
     assert own is not None
     if op_name(node) in GATHERS:
-        held = sum(_bytes(p, pool) for p in growth.parts(node, env))
+        held = sum(_bytes(p, pool) for p in growth.parts(call_of(node), env))
         if value.numel() * own.itemsize > max(SMALL, LARGEST_COPY * held):
             record.declined(node, f"stays gathered: over {LARGEST_COPY} times its table")
             return None
@@ -132,6 +130,16 @@ def _evaluate(
     stored = value.to(own).contiguous()
     exact = not own.is_floating_point or torch.equal(stored.double(), value.double())
     return (stored, None) if exact else (value.contiguous(), own)
+
+
+def _result(call: fx.Node, args: Any, kwargs: Any) -> Any:
+    assert callable(call.target)
+    try:
+        with torch.no_grad():
+            return call.target(*args, **kwargs)
+    except RuntimeError as error:
+        first = first_line(error)
+        raise Refused(f"layer '{layer_of(call)}': constant {call.target} fails: {first}") from error
 
 
 def _operand(
@@ -156,7 +164,7 @@ def _store(
     pool: ConstantPool,
     hard: set[str],
 ) -> tuple[str, bool]:
-    is_hard = any(p in hard for p in parts) or decides(node)
+    is_hard = any(p in hard for p in parts) or decides(call_of(node))
     if is_hard:
         value = snapped(value)
     base = max(parts, key=lambda p: pool.values[p].numel(), default="constant")
@@ -167,7 +175,8 @@ def _store(
             return part, is_hard
     sources = tuple(dict.fromkeys(s for p in parts for s in pool.sources(p)))
     recipe = _recipe(node)
-    origin = Origin(base.partition("~")[0], (), f"fold {node.target}", sources, recipe)
+    told = f"fold {call_of(node).target}"
+    origin = Origin(base.partition("~")[0], (), told, sources, recipe)
     return pool.add(base, value, origin, counts_as), is_hard
 
 

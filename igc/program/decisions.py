@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from igc.errors import BadInput, one_line
 from igc.program.dtypes import is_float, narrower
-from igc.program.nodes import layer_of
+from igc.program.nodes import call_of, layer_of
 from igc.program.program import Program, fresh_name
 from igc.program.rebuild import Env, rebuild
 from igc.program.schema import op_name
@@ -143,7 +143,7 @@ def _is_step(node: fx.Node, kinds: dict[fx.Node, Any]) -> bool:
     return (
         isinstance(value, Tensor)
         and not is_float(value.dtype)
-        and any(is_float(getattr(kinds[n], "dtype", None)) for n in node.all_input_nodes)
+        and any(is_float(getattr(kinds[n], "dtype", None)) for n in call_of(node).all_input_nodes)
     )
 
 

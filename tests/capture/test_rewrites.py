@@ -179,7 +179,27 @@ BECOMES: dict[str, tuple[Build, tuple[Tensor, ...], str]] = {
         one(aten.select_scatter.default, -2, 0), (X, PART[:, 0]),
         f"cat([unsqueeze(y, 1), slice.Tensor(x, 1, 1, {TO_THE_END}, 1)], 1)",
     ),
+    "the last": (
+        one(aten.select_scatter.default, 1, -1), (X, PART[:, 0]),
+        f"slice_scatter(x, unsqueeze(y, 1), 1, -1, {TO_THE_END})",
+    ),
+    "one number in an entry": (
+        lambda call, x: call(
+            aten.select_scatter.default, x, call(aten.zero.default, call(aten.select.int, x, 1, 0)),
+            1, 0,
+        ), (X,), f"cat([{full('[sym_size.int(x, 0), 1, sym_size.int(x, 2)]', '0')}, "
+        f"slice.Tensor(x, 1, 1, {TO_THE_END}, 1)], 1)",
+    ),
     "copy": (one(aten.copy.default), (X, X + 1), "y"),
+    "copy of fewer": (one(aten.copy.default), (X, X[:1]), f"expand(y, {SIZES})"),
+    "copy of another type": (one(aten.copy.default), (X, FLOAT), "_to_copy(y, dtype=float64)"),
+    "zero": (one(aten.zero.default), (X,), full(SIZES, "0")),
+    "fill": (one(aten.fill.Scalar, 2), (X,), full(SIZES, "2")),
+    "fill with a tensor": (one(aten.fill.Tensor), (X, PART[0, 0, 0]), f"expand(y, {SIZES})"),
+    "slice of all": (one(aten.slice.Tensor, 1, 0, TO_THE_END), (X,), "x"),
+    "slice of a part": (one(aten.slice.Tensor, 1, 0, 3), (X,), "slice.Tensor(x, 1, 0, 3)"),
+    "slice_scatter from the end": (one(aten.slice_scatter.default, 1, -2), (X, PART),
+                                   "slice_scatter(x, y, 1, -2)"),
     "batch norm": (
         lambda call, x, y, z: outputs(
             call, call(aten._native_batch_norm_legit_no_training.default, x, None, None, y, z, 0.1,
@@ -207,25 +227,12 @@ STAYS: dict[str, tuple[Build, tuple[Tensor, ...], str]] = {
                 (torch.tensor([0, 2, 1]),), "the number of its classes is a size"),
     "full_like": (lambda call, x: call(aten.full_like.default, x, call(aten.sym_size.int, x, 0)),
                   (X,), "its value is a size"),
-    "from the end": (one(aten.slice_scatter.default, 1, -2), (X, PART),
-                     "its bounds are sizes, or counted from the end"),
-    "to a size": (
-        lambda call, x, y: call(
-            aten.slice_scatter.default, x, y, 1, 4, call(aten.sym_size.int, x, 1)
-        ), (X, PART), "its bounds are sizes, or counted from the end",
-    ),
-    "every third": (one(aten.slice_scatter.default, 1, 0, 6, 3), (X, PART),
-                    "it leaves entries out"),
     "a slice in another type": (one(aten.slice_scatter.default, 1, 0, 2), (X, PART.float()),
                                 "it casts what is assigned"),
-    "the last": (one(aten.select_scatter.default, 1, -1), (X, PART[:, 0]),
-                 "its index is a size, or counted from the end"),
     "an entry in another type": (one(aten.select_scatter.default, 1, 0), (X, PART[:, 0].float()),
                                  "it casts what is assigned"),
-    "copy of fewer": (one(aten.copy.default), (X, X[:1]),
-                      "it casts or repeats what is assigned"),
-    "copy of another type": (one(aten.copy.default), (X, FLOAT),
-                             "it casts or repeats what is assigned"),
+    "fill with a size": (lambda call, x: call(aten.fill.Scalar, x, call(aten.sym_size.int, x, 0)),
+                         (X,), "its value is a size"),
     "the statistics": (some(aten._native_batch_norm_legit.no_stats, *NORM, reads=(0, 1)), (X,),
                        "its statistics are read"),
     "the places": (some(aten.max.dim, 1, reads=(1,)), (X,),

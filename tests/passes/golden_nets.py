@@ -1,4 +1,4 @@
-"""Seven small networks, one per idiom, whose programs fit on a screen: see test_goldens.
+"""Eight small networks, one per idiom, whose programs fit on a screen: see test_goldens.
 
 Their numbers are such that what is computed of them is exact on every machine: small multiples of
 an eighth, variances of 1 and 4 and no epsilon.
@@ -100,6 +100,22 @@ class Grouped(nn.Module):
         return y
 
 
+class Written(nn.Module):
+    """Features of which another layer's overwrite some, and zeros others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own, self.other = (nn.Linear(4, 6, bias=False) for _ in "ab")
+        self.head = nn.Linear(6, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, z = self.own(x), self.other(x)
+        y[:, [1, 4]] = z[:, [0, 3]]
+        y[:, -1] = 0
+        found: Tensor = self.head(torch.relu(y))
+        return found
+
+
 class LowRank(nn.Module):
     """A weight of rank 2, larger than what it is made of, and the one row of it that is read."""
 
@@ -129,6 +145,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "tokens": (Tokens, (2, 5, 4)),
     "stacked": (Stacked, (2, 4)),
     "grouped": (Grouped, (2, 4, 8, 8)),
+    "written": (Written, (2, 4)),
     "lowrank": (LowRank, (2, 12)),
 }
 

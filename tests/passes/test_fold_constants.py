@@ -57,6 +57,34 @@ def test_a_straight_through_gate_is_exactly_open_or_closed() -> None:
     )
 
 
+def test_the_outputs_of_a_call_with_several_are_constants_each() -> None:
+    """The places of the two largest, decided in the network's own precision, and a hard gate."""
+    becomes(
+        FoldConstants(),
+        """
+        program(x: f32[batch=2, 3]) f32
+          soft = sigmoid(@alpha)
+          top = topk(soft, 2)
+          where = operator.getitem(top, 1)
+          zeros = full([3], 0.0, dtype=torch.float32, device=device('cpu'))
+          hard = scatter.value(zeros, 0, where, 1.0)
+          low = sub.Tensor(hard, soft)
+          gate = add.Tensor(low, soft)
+          y = mul.Tensor(x, gate)
+          best = operator.getitem(top, 0)
+          return y=y, best=best
+          @alpha f32[3] 1 -1 2
+        """,
+        """
+        program(x: f32[batch=2, 3]) f32
+          y = mul.Tensor(x, @constant~3)
+          return y=y, best=@alpha~2
+          @constant~3 f32[3] 1 0 1
+          @alpha~2 f64[2] as f32
+        """,
+    )
+
+
 def test_a_mix_stays_in_float64_until_it_is_rounded_once() -> None:
     becomes(
         FoldConstants(),

@@ -1,4 +1,4 @@
-"""Seven small networks as text, before and after all passes, each on one screen.
+"""Eight small networks as text, before and after all passes, each on one screen.
 
 Where a difference is meant, `IGC_UPDATE_GOLDENS=1 pytest tests/passes/test_goldens.py` writes the
 files anew; read what changed in them. The names of nodes are those of the torch in constraints.txt.

@@ -51,15 +51,17 @@ def test_all_shows_every_pass_and_says_which_changed_nothing() -> None:
     assert titles == [
         "# captured",
         "# after fold-constants",
+        "# after spell-out-writes, which changed nothing",
         "# after spell-out-stacks, which changed nothing",
         "# after slice-channels",
-        *(f"# after {slug(each.name)}, which changed nothing" for each in PIPELINE[3:]),
+        *(f"# after {slug(each.name)}, which changed nothing" for each in PIPELINE[4:]),
     ]
 
 
 def test_every_program_is_dumped_under_its_number(tmp_path: Path) -> None:
     assert traced([], tmp_path / "dump", stop_after="slice-channels") == ""
-    names = ["00-captured", "01-fold-constants", "02-spell-out-stacks", "03-slice-channels"]
+    names = ["00-captured", "01-fold-constants", "02-spell-out-writes", "03-spell-out-stacks",
+             "04-slice-channels"]  # fmt: skip
     assert sorted(p.name for p in (tmp_path / "dump").iterdir()) == [f"{n}.txt" for n in names]
     for name in names:
         assert_computes_the_same(parse(SOURCE), parse((tmp_path / f"dump/{name}.txt").read_text()))
@@ -87,7 +89,8 @@ def test_names_are_spelt_either_way_and_unknown_ones_listed() -> None:
         stages(["captured", "split-groups"], PIPELINE)
     assert str(caught.value) == (
         "no pass is named 'split-groups'; there are all, captured, fold-constants, "
-        "spell-out-stacks, slice-channels, fold-what-is-left, fold-batch-norm, merge-duplicates, "
+        "spell-out-writes, spell-out-stacks, slice-channels, fold-what-is-left, fold-batch-norm, "
+        "merge-duplicates, "
         "choose-layout, move-gathers-first, remove-dead-nodes, order-for-memory"
     )
     with pytest.raises(BadInput, match="no pass is named 'captured'; there are fold-constants,"):

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.capture.rewrites.context import Rewriting
+from igc.capture.rewrites.context import TO_THE_END, Rewriting
+from igc.program.nodes import args_of
 
 aten = torch.ops.aten
-TO_THE_END = 2**63 - 1
+FILLING = (aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, aten.zero.default)
 
 
 def slice_scatter(at: Rewriting) -> Any:
@@ -22,9 +23,9 @@ def slice_scatter(at: Rewriting) -> Any:
     start = 0 if at["start"] is None else at["start"]
     end = TO_THE_END if at["end"] is None else at["end"]
     if not (isinstance(start, int) and isinstance(end, int) and 0 <= start <= end):
-        return at.kept("its bounds are sizes, or counted from the end")
+        return at.left()
     if at["step"] != 1:
-        return at.kept("it leaves entries out")
+        return at.left()
     if at.dtype(at["self"]) != at.dtype(at["src"]):
         return at.kept("it casts what is assigned")
     return _joined(at, start, at["src"], end)
@@ -33,12 +34,32 @@ def slice_scatter(at: Rewriting) -> Any:
 def select_scatter(at: Rewriting) -> Any:
     """`select_scatter(x, y, axis, index)`: as `slice_scatter` of one index."""
     index = at["index"]
-    if not isinstance(index, int) or index < 0:
-        return at.kept("its index is a size, or counted from the end")
+    if not isinstance(index, int):
+        return at.left()
     if at.dtype(at["self"]) != at.dtype(at["src"]):
         return at.kept("it casts what is assigned")
     axis = at.axis(at["self"], at["dim"])
-    return _joined(at, index, at(aten.unsqueeze.default, at["src"], axis), index + 1)
+    source = _one_number(at, axis) or at(aten.unsqueeze.default, at["src"], axis)
+    if index < 0:  # where the axis ends is up to the input, for all that is known here
+        end = TO_THE_END if index == -1 else index + 1
+        return at(aten.slice_scatter.default, at["self"], source, axis, index, end)
+    return _joined(at, index, source, index + 1)
+
+
+def _one_number(at: Rewriting, axis: int) -> fx.Node | None:
+    """The number that is assigned throughout, in the shape of x with one entry along the axis.
+
+    The assigned value has lost that axis; what is left may have none whose size is known, so that
+    nothing could be said of its channels.
+    """
+    source = at["src"]
+    if source.target not in FILLING:
+        return None
+    value = 0 if source.target is aten.zero.default else args_of(source)[1]
+    if isinstance(value, fx.Node) and (at.facts[value].shape is None or at.dims(value)):
+        return None
+    sizes = at.sizes(at["self"])
+    return _repeated(at, value, [*sizes[:axis], 1, *sizes[axis + 1 :]], at.dtype(source))
 
 
 def _joined(at: Rewriting, start: int, middle: fx.Node, end: int) -> Any:
@@ -52,7 +73,29 @@ def _joined(at: Rewriting, start: int, middle: fx.Node, end: int) -> Any:
 
 
 def copy(at: Rewriting) -> Any:
-    """`copy(x, y)`: y, where it has the shape and dtype of x."""
-    if at.facts[at["self"]] != at.facts[at["src"]]:
-        return at.kept("it casts or repeats what is assigned")
-    return at.now(at["src"])
+    """`copy(x, y)`: y in the type of x, repeated to its shape."""
+    x, y = at["self"], at["src"]
+    if at.facts[x].dims == at.facts[y].dims:
+        return _cast(at, y, at.dtype(x))
+    return _repeated(at, y, at.sizes(x), at.dtype(x))
+
+
+def fill(at: Rewriting) -> Any:
+    """`fill(x, value)`: the value in the shape and type of x, which is not read."""
+    x, value = at["self"], at["value"]
+    if isinstance(value, fx.Node) and at.facts[value].shape is None:
+        return at.kept("its value is a size")
+    return _repeated(at, value, at.sizes(x), at.dtype(x))
+
+
+def _repeated(at: Rewriting, value: Any, sizes: list[Any], dtype: torch.dtype | None) -> fx.Node:
+    """A number or a tensor in this type, repeated to these sizes."""
+    if isinstance(value, fx.Node):
+        return at(aten.expand.default, _cast(at, value, dtype), sizes)
+    number = bool(value) if dtype == torch.bool else value
+    return at(aten.full.default, sizes, number, dtype=dtype, device=torch.device("cpu"))
+
+
+def _cast(at: Rewriting, value: fx.Node, dtype: torch.dtype | None) -> fx.Node:
+    same = at.dtype(value) == dtype
+    return at.now(value) if same else at(aten._to_copy.default, value, dtype=dtype)

@@ -15,6 +15,7 @@ from igc.program.schema import bind, operation
 from igc.program.shapes import Value
 
 aten = torch.ops.aten
+TO_THE_END = 2**63 - 1  # the end of a slice that has none
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Rewriting:
         """The call as it was; `declined` then says that it is, and why."""
         what = f"layer '{layer_of(self.node)}': {operation(self.node)}"
         self.declined.append(f"{what} is kept: {why}")
+        return self.left()
+
+    def left(self) -> fx.Node:
+        """The call as it was, for a pass that knows which axes have one size only."""
         return copy_node(self.graph, self.node, self.env.__getitem__)
 
     def dims(self, x: fx.Node) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from igc.capture.rewrites.context import Rewriting
+from igc.capture.rewrites.context import TO_THE_END, Rewriting
 from igc.errors import BadInput
 from igc.program.nodes import layer_of
 
@@ -26,6 +26,12 @@ def negated(at: Rewriting) -> Any:
 def dropout(at: Rewriting) -> Any:
     """The operand, unless the network drops in evaluation mode too."""
     return at.kept("it drops at random") if at["train"] else at.now(at["input"])
+
+
+def slice_of_all(at: Rewriting) -> Any:
+    """`x[:]` of one axis."""
+    first, last = at["start"] in (0, None), at["end"] in (TO_THE_END, None)
+    return at.now(at["self"]) if first and last and at["step"] == 1 else at.left()
 
 
 def cast(at: Rewriting) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from hypothesis import strategies as st
-from op_calls import Call, T
+from op_calls import C, Call, T
 
 from op_strategies.common import Draw, axis_of, shapes
 
@@ -41,11 +41,12 @@ def squeeze(draw: Draw, several: bool) -> Call:
 
 @st.composite
 def expand(draw: Draw) -> Call:
-    """Axes of one entry repeated, new axes in front, -1 for "as it is"."""
+    """Axes of one entry repeated, new axes in front, -1 for "as it is"; of a constant, too."""
     shape = draw(shapes(1, 3))
     x = [1 if draw(st.booleans()) else n for n in shape]
     sizes = [-1 if n == m and draw(st.booleans()) else n for n, m in zip(shape, x, strict=True)]
-    return Call((T(tuple(x)), [*draw(st.sampled_from([[], [], [2], [3, 1]])), *sizes]))
+    given = draw(st.sampled_from([T(tuple(x)), C(tuple(x)), C(tuple(x), "sparse")]))
+    return Call((given, [*draw(st.sampled_from([[], [], [2], [3, 1]])), *sizes]))
 
 
 @st.composite
