@@ -12,7 +12,7 @@ NUMBERS = "made of numbers alone, and folded to a constant where these are known
 BY_TORCH: Mapping[str, str] = {
     RARE: "acosh asinh atanh angle erfc exp2 expm1 isneginf isposinf sgn signbit ldexp "
     "bitwise_left_shift bitwise_right_shift nansum logcumsumexp masked_scatter take diag_embed "
-    "diagonal addbmm addmv _safe_softmax _weight_norm_interface",
+    "diagonal addbmm addmv _safe_softmax",
     SPELLING: "convolution native_layer_norm native_group_norm reflection_pad1d reflection_pad2d "
     "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d _adaptive_avg_pool2d "
     ""
@@ -24,7 +24,6 @@ BY_TORCH: Mapping[str, str] = {
 #: Reason -> what nobody writes: the network is refused, with the op and its layer.
 REFUSED: Mapping[str, str] = {
     "ONNX has no operator for it": "digamma erfinv lgamma copysign cummax cummin cumprod mode isin",
-    "onnxruntime refuses what torch.onnx.export makes of it": "scatter_reduce",
     SPELLING: "_convolution _adaptive_avg_pool3d ",
     NUMBERS: "tril_indices triu_indices",
 }
