@@ -23,7 +23,7 @@ from igc.onnx_files.session import session
 
 SIZES = (
     (1, 1, 1), (2, 3, 3), (5, 2, 5), (1, 7, 9), (2, 13, 21), (1, 32, 32), (5, 8, 12), (2, 16, 16),
-    (1, 24, 5),
+    (1, 24, 5), (1, 7, 1), (2, 1, 6),
 )  # fmt: skip
 LEVELS = ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_ALL
 QUICK = ("bilinear by (0.75, 2.5)", "avg 3/2+1 ceil", "places ceil", "roll half", "sliding")
@@ -35,8 +35,6 @@ FIXED = (
 )  # fmt: skip
 #: Written as if the size had not been asked in Python: waits for guards to be kept.
 ASKED = ("pad even",)
-#: onnxruntime has none with aligned corners, and goes wrong for some widths.
-REFUSED = ("smooth by", "smooth corners")
 
 
 class Gated(nn.Module):
@@ -87,16 +85,13 @@ def test_it_is_right_at_every_size_that_it_takes(
     dims = static.to_program().inputs[0].dims
     if not any(part in name for part in FIXED):
         assert {*dims[2:]} == {"height", "width"}
-    path, files = tmp_path / "net.onnx", []
-    if any(part in name for part in REFUSED):
-        with pytest.raises(BadInput, match="cannot be written as ONNX for every size"):
-            igc.export_onnx(static, path)
-    else:
-        igc.export_onnx(static, path)
-        files = [session(path, level) for level in LEVELS]
+    path = tmp_path / "net.onnx"
+    igc.export_onnx(static, path)
+    files = [session(path, level) for level in LEVELS]
     for batch, *image in SIZES:
         shape = (batch, 3, *image)
-        if takes(dims, shape):
+        repeats = "smooth" in name and image[1] == 1 < image[0]  # a fault of torch: one row again
+        if takes(dims, shape) and not repeats:
             _check(exact, net, double, files, shape)
 
 
@@ -123,9 +118,9 @@ def _check(
 
 
 def test_every_case_is_named_once() -> None:
-    named = [n for n in cases() if any(part in n for part in (*FIXED, *ASKED, *REFUSED))]
+    named = [n for n in cases() if any(part in n for part in (*FIXED, *ASKED))]
     assert len(named) < len(cases()) / 2
-    for part in (*FIXED, *ASKED, *REFUSED, *QUICK):
+    for part in (*FIXED, *ASKED, *QUICK):
         assert any(part in name for name in cases()), part
 
 

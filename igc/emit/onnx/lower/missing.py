@@ -36,7 +36,6 @@ REFUSED: Mapping[str, str] = {
     "linalg_inv_ex linalg_matrix_exp linalg_pinv linalg_qr linalg_slogdet linalg_solve "
     "linalg_solve_triangular linalg_svd linalg_svdvals _cdist_forward",
     "ONNX has no operator for it": "digamma erfinv lgamma copysign cummax cummin cumprod mode isin",
-    "onnxruntime refuses what torch.onnx.export makes of it": "scatter_reduce",
     SPELLING: "_convolution _adaptive_avg_pool3d ",
     NUMBERS: "tril_indices triu_indices fft_fftfreq fft_rfftfreq",
 }
