@@ -14,7 +14,7 @@ from torch import fx
 from igc.errors import BadInput, Refused
 from igc.program import Program
 from igc.program.decisions import thresholds
-from igc.program.nodes import args_of, layer_of
+from igc.program.nodes import args_of, call_of, layer_of
 from igc.program.schema import argument, op_name
 
 #: The arguments that all have to be on for an op to draw random numbers.
@@ -30,6 +30,16 @@ PASSING = frozenset({  # element by element: what is compared or selected stays 
     "_to_copy", "logical_not", "logical_and", "logical_or", "bitwise_not", "bitwise_and",
     "unsqueeze", "squeeze", "expand", "reshape", "exp", "pow", "square", "hardtanh", "leaky_relu",
 })  # fmt: skip
+
+
+#: Ops after which a mask is the same one: in another shape or type, or a part of it.
+MOVING = frozenset({
+    "_to_copy", "unsqueeze", "squeeze", "expand", "reshape", "permute", "slice", "select",
+    "index_select", "repeat", "flip", "roll",
+})  # fmt: skip
+LARGEST = frozenset({"argmax", "argmin", "argsort"})
+PLACES = frozenset({"max", "min", "topk", "sort"})  # their second output tells where values are
+THROUGH = PASSING | LARGEST | PLACES | {"where"}
 
 
 def refuse_open_questions(program: Program) -> None:
@@ -127,11 +137,11 @@ def _decision(node: fx.Node, varies: set[fx.Node]) -> tuple[fx.Node | None, bool
     straight = True
     while node in varies and node.op == "call_function":
         op = op_name(node)
-        if thresholds(node):
-            return node, straight
+        if _decides(node):
+            return call_of(node), straight
         if op in ("logical_not", "bitwise_not", "rsub"):
             straight = not straight
-        elif op not in ("_to_copy", "unsqueeze", "squeeze", "expand", "reshape", "sub", "add"):
+        elif op not in MOVING | {"sub", "add"}:
             return None, straight
         inner = [n for n in node.all_input_nodes if n in varies]
         if op in ("sub", "add"):  # straight-through: hard - soft + soft
@@ -144,6 +154,14 @@ def _decision(node: fx.Node, varies: set[fx.Node]) -> tuple[fx.Node | None, bool
     return None, straight
 
 
+def _decides(node: fx.Node) -> bool:
+    """Whether the op is a comparison or a step, or tells which of several values is the largest."""
+    call = call_of(node)
+    if call is not node:
+        return op_name(call) in PLACES and args_of(node)[1] == 1
+    return thresholds(node) or op_name(node) in LARGEST
+
+
 def _roots(node: fx.Node, varies: set[fx.Node]) -> set[fx.Node]:
     """The values that a node is an element-by-element function of, itself included."""
     found: set[fx.Node] = set()
@@ -153,7 +171,7 @@ def _roots(node: fx.Node, varies: set[fx.Node]) -> set[fx.Node]:
         if current in found or current not in varies:
             continue
         found.add(current)
-        if op_name(current) in PASSING or thresholds(current) or op_name(current) == "where":
+        if op_name(current) in THROUGH or thresholds(current):
             stack.extend(current.all_input_nodes)
     found.discard(node)
     return found or {node}

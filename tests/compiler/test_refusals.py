@@ -89,6 +89,18 @@ DEPENDENT = {
     "round": lambda s, x, a, b: _blend(s.score(x).sigmoid().round(), a, b),
     "straight-through": _straight_through_score,
     "one decision per picture": lambda s, x, a, b: torch.where(x.mean(1, keepdim=True) > 0, a, b),
+    "axes by None": lambda s, x, a, b: _blend((x.mean(1) > 0).to(a.dtype)[:, None], a, b),
+    "a part of a mask": lambda s, x, a, b: _blend((s.score(x) > 0).to(a.dtype)[:, 2:3], a, b),
+    "one entry of a mask": lambda s, x, a, b: _blend(
+        (s.score(x) > 0).to(a.dtype)[:, 2].reshape(-1, 1).transpose(0, 0), a, b
+    ),
+    "argmax": lambda s, x, a, b: _blend(s.score(x)[:, :2].argmax(1).view(-1, 1).to(a.dtype), a, b),
+    "place of the maximum": lambda s, x, a, b: _blend(
+        s.score(x)[:, :2].max(1, keepdim=True)[1].to(a.dtype), a, b
+    ),
+    "one-hot of the largest": lambda s, x, a, b: _blend(
+        F.one_hot(s.score(x)[:, :2].argmax(1), 2)[:, :1].to(a.dtype), a, b
+    ),
     "alpha plus input": lambda s, x, a, b: torch.where(s.alpha + s.score(x) > 0, a, b),
 }
 
@@ -115,6 +127,9 @@ HARMLESS = {
     "leaky ReLU by hand": lambda s, x, a, b: torch.where(a > 0, a, 0.1 * a) + b,
     "ReLU by hand": lambda s, x, a, b: a * (a > 0) + b * (b > 0).to(b.dtype),
     "hard swish by hand": lambda s, x, a, b: a * F.relu6(a + 3) / 6 + b,
+    "a hard maximum": lambda s, x, a, b: (
+        a * F.one_hot(a.argmax(1), 8) + 0.1 * a * (1 - F.one_hot(a.argmax(1), 8)) + b
+    ),
     "clamp by hand": lambda s, x, a, b: torch.where(a > 1, torch.ones_like(a), a) + b,
     "ELU by hand": lambda s, x, a, b: torch.where(a > 0, a, a.exp() - 1) + b,
     "soft shrink by hand": lambda s, x, a, b: torch.sign(a) * F.relu(a.abs() - 0.3) + b,
