@@ -144,9 +144,10 @@ def hand_written_gates(
         n for n, v in program.constants.items()
         if v.dtype.is_floating_point and bool(((v == 0) | (v == 1) | ~out.get(n, v == v)).all())
     }  # fmt: skip
+    taken = program.constants.keys() - source.constants.keys()
     return {
         n for n in names | binary if n in program.constants
-        and _is_factor(program, n, ELEMENTWISE | PRODUCTS if n in binary else ELEMENTWISE)
+        and _is_factor(program, n, ELEMENTWISE | PRODUCTS if n in binary else ELEMENTWISE, taken)
     }  # fmt: skip
 
 
@@ -161,14 +162,23 @@ def leaves_of(node: fx.Node) -> set[str]:
     return {str(n.target) for n in seen if n.op == "get_attr"} if constant else set()
 
 
-def _is_factor(program: Program, name: str, factoring: frozenset[str]) -> bool:
-    """Whether a constant, and what is made of it alone, is only a factor, a summand or a choice."""
+def _is_factor(
+    program: Program, name: str, factoring: frozenset[str], taken: Collection[str]
+) -> bool:
+    """Whether a constant, and what is made of it alone, is only a factor, a summand or a choice.
+
+    Decisions, `taken`, and numbers that the graph itself holds may have a part in what is made.
+    """
     made: set[fx.Node] = set()
+    numbers: set[fx.Node] = set()  # what is made of nothing: the zeros that a mask is written into
     for node in program.graph.nodes:
         if node.op == "get_attr" and str(node.target) == name:
             made.add(node)
+        elif node.op == "call_function" and numbers.issuperset(node.all_input_nodes):
+            numbers.add(node)
         elif node.op == "call_function" and not made.isdisjoint(node.all_input_nodes):
-            if all(n in made or str(n.target).startswith(TAKEN) for n in node.all_input_nodes):
+            others = set(node.all_input_nodes) - made - numbers
+            if all(n.op == "get_attr" and str(n.target) in taken for n in others):
                 made.add(node)
             elif op_name(node) not in factoring:
                 return False

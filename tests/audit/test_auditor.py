@@ -21,6 +21,7 @@ from igc.audit.unread import Unread, hand_written_gates, rows, tilted
 from igc.models.vit import ViT
 from igc.program import Program
 from igc.program.decisions import decided
+from igc.program.parsing import parse
 from igc.testing import architecture, build
 from igc.testing.gating import IDIOMS, select
 from igc.testing.spec import Shape
@@ -198,6 +199,23 @@ def test_the_graph_alone_shows_every_idiom(idiom: str) -> None:
     assert {n: rows(m) for n, m in found.items()} == {"own.weight": "rows 2", "own.bias": "rows 2"}
     tried = Unread(program, out, [0], [x]).culprits()
     assert {n: rows(m) for n, m in tried.items()} == {"own.weight": "rows 2", "own.bias": "rows 2"}
+
+
+def test_a_number_written_into_a_mask_where_a_decision_says_is_a_gate() -> None:
+    source = parse(
+        """
+        program(x: f32[batch=2, 3]) f32
+          top = topk(@alpha, 2)
+          places = operator.getitem(top, 1)
+          zeros = zeros([3], dtype=torch.float32)
+          mask = index_put(zeros, [places], @one)
+          y = mul.Tensor(x, mask)
+          return y=y
+          @alpha f32[3] 1 -1 2
+          @one f32[] 1
+        """
+    )
+    assert hand_written_gates(decided(source), source, ()) == {"one"}
 
 
 class ByIdiom(nn.Module):

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from audit_nets import certified
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.slow  # whole networks, compiled and measured
+
 X = (torch.zeros(2, 8),)
 
 

@@ -15,6 +15,8 @@ from torch.nn.utils import parametrizations
 import igc
 from igc.testing import assert_minimal
 
+pytestmark = pytest.mark.slow  # whole networks, compiled and measured
+
 LAYERS: dict[str, Callable[[], Any]] = {
     "convolution": lambda: parametrizations.weight_norm(nn.Conv2d(3, 8, 3)),
     "other axis": lambda: parametrizations.weight_norm(nn.Conv2d(3, 8, 3), dim=3),

@@ -12,6 +12,8 @@ from torch import Tensor, fft, linalg, nn, special
 
 import igc
 
+pytestmark = pytest.mark.slow  # whole networks, compiled and measured
+
 Call = Callable[[Tensor], Tensor]
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from igc.testing import assert_equal, assert_minimal, compile_double
 from igc.testing.oracle import kernel_elements
 
+pytestmark = pytest.mark.slow  # whole networks, compiled and measured
+
 X = (torch.zeros(2, 8),)
 PICKED = torch.zeros(16, 6)
 PICKED[[11, 2, 7, 0, 13, 5], range(6)] = 1.0  # six of sixteen channels, in another order

@@ -46,6 +46,7 @@ def test_operations_on_images(cases: dict[str, Case], tmp_path: Path) -> None:
     _check(capture(_all(cases), (x,)), (x,), tmp_path)
 
 
+@pytest.mark.slow
 def test_operations_on_tokens(tmp_path: Path) -> None:
     x = torch.randn(2, 6, 16)
     _check(capture(_all(TOKENS), (x,)), (x,), tmp_path)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 import igc
 from igc.onnx_files.session import session
 
+pytestmark = pytest.mark.slow  # whole networks, compiled and measured
+
 LINE, SQUARE = torch.tensor([0, 2, 3]), torch.tensor([[0, 2], [3, 1]])
 
 
