@@ -215,7 +215,7 @@ def test_a_number_written_into_a_mask_where_a_decision_says_is_a_gate() -> None:
           @one f32[] 1
         """
     )
-    assert hand_written_gates(decided(source), source, ()) == {"one"}
+    assert hand_written_gates(decided(source), source, (), {}) == {"one"}
 
 
 class ByIdiom(nn.Module):
