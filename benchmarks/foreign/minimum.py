@@ -127,10 +127,11 @@ def _weights(node: fx.Node) -> Iterator[str]:
         return
     last = 3 if str(node.target).startswith("aten.addmm") else 2
     for operand in node.args[:last]:
-        # A weight may be moved about (transposed, reshaped) before it is read.
+        # A weight may be moved about (transposed, reshaped) before it is read, and one that several
+        # layers share is gathered from.
         while isinstance(operand, fx.Node) and operand.op == "call_function":
             readable = operand.all_input_nodes
-            if len(readable) != 1:
+            if len(readable) != 1 and not str(operand.target).startswith("aten.index_select"):
                 break
             operand = readable[0]
         if isinstance(operand, fx.Node) and operand.op == "get_attr":

@@ -168,8 +168,9 @@ def _unread(deriver: Deriver, program: Program, chosen: list[int], found: Audit)
     """
     deriver.finish()
     taken, inputs = decisions(program).program, deriver.inputs
-    gates = hand_written_gates(taken, program, deriver.factors)
-    argued = by_graph(taken, left_out(taken, program, deriver.held), gates, chosen, inputs)
+    out = left_out(taken, program, deriver.held)
+    gates = hand_written_gates(taken, program, deriver.factors, out)
+    argued = by_graph(taken, out, gates, chosen, inputs)
     found.gates = sorted(gate_names(program) | argued.given)
     found.left_out, found.zero = count(argued.out), count(argued.zero)
     found.tried, found.tried_rows = count(argued.open), {n: rows(m) for n, m in argued.open.items()}

@@ -142,24 +142,34 @@ TABLE: dict[str, Surrogate] = {
     "log_softmax": _softmax,
     "amax": lambda x, dim=(), keepdim=False: x.sum(dim, keepdim),
     "amin": lambda x, dim=(), keepdim=False: x.sum(dim, keepdim),
+    "linalg_vector_norm": lambda x, _=2, dim=None, keepdim=False, **__: x.sum(dim, keepdim),
     "scaled_dot_product_attention": _attention,
 }
 
 #: Why an op has none, and is taken to read all that it is given.
 MISSING: Mapping[str, str] = {
     "rare between a gate and what it closes": "addbmm addmv baddbmm linalg_cross instance_norm "
-    "rms_norm _safe_softmax _weight_norm_interface log_sigmoid prelu floor_divide tril triu "
+    "rms_norm _safe_softmax log_sigmoid prelu floor_divide tril triu "
     "unfold isin diag_embed diagonal _upsample_bicubic2d_aa _upsample_bilinear2d_aa "
     "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d",
     "one entry of its result hangs on all of a line": "all any argmax argmin count_nonzero "
-    "linalg_vector_norm _log_softmax logsumexp max min median nansum prod std var argsort "
+    "_log_softmax logsumexp max min median nansum prod std var argsort "
     "bucketize cummax cummin cumprod kthvalue logcumsumexp searchsorted sort mode topk",
     "its places are computed: it may read any entry": "_unsafe_index index_add index_copy "
     "index_fill index_put masked_scatter scatter scatter_add scatter_reduce take max_unpool2d "
     "max_unpool3d affine_grid_generator grid_sampler grid_sampler_2d grid_sampler_3d",
     "every entry of its result is made of all": "_fft_c2r _fft_r2c fft_fft2 fft_ifft2 fft_irfft "
-    "fft_irfft2 fft_rfft fft_rfft2 gru lstm rnn_relu rnn_tanh",
-    "made of numbers alone: it reads nothing": "eye linspace ones zeros scalar_tensor "
+    "fft_irfft2 fft_rfft fft_rfft2 gru "
+    "lstm rnn_relu rnn_tanh _fft_c2c fft_fft fft_fftn fft_hfft fft_ifft fft_ifftn "
+    "fft_ihfft fft_irfftn fft_rfftn stft linalg_cholesky linalg_cholesky_ex linalg_det "
+    "linalg_eigh linalg_eigvalsh linalg_inv linalg_inv_ex linalg_matrix_exp "
+    "linalg_matrix_power linalg_pinv linalg_qr linalg_slogdet linalg_solve "
+    "linalg_solve_triangular linalg_svd linalg_svdvals _cdist_forward",
+    "rare, of pairs of numbers": "_conj complex polar view_as_real fft_fftshift fft_ifftshift",
+    "made of numbers alone: it reads nothing": "bartlett_window blackman_window hamming_window "
+    "hann_window kaiser_window fft_fftfreq "
+    "fft_rfftfreq "
+    "eye linspace ones zeros scalar_tensor "
     "tril_indices triu_indices sym_size",
     "another spelling, which capture does not make": "_convolution native_group_norm "
     "native_layer_norm "

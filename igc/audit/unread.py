@@ -40,6 +40,10 @@ Part = tuple[str, Tensor]  # some elements of a constant
 TAKEN = "settled."  # how `igc.program.decisions.decisions` names a decision that it has taken
 ELEMENTWISE = frozenset({"mul", "add", "sub", "rsub", "div", "where", "lerp", "masked_fill"})
 
+#: By these a constant matrix of zeros and ones selects: a permutation, one-hot rows.
+PRODUCTS = frozenset({"matmul", "mm", "bmm", "linear", "einsum", "tensordot",
+                      "conv1d", "conv2d", "conv3d"})  # fmt: skip
+
 
 def left_out(program: Program, source: Program, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The elements of each floating constant of `program` that are not held, gates apart.
@@ -120,12 +124,14 @@ class Unread:
         return first if len(first) >= most else first + self._find(parts[half:], most - len(first))
 
 
-def hand_written_gates(program: Program, source: Program, factors: Collection[str]) -> set[str]:
+def hand_written_gates(
+    program: Program, source: Program, factors: Collection[str], out: Mapping[str, Tensor]
+) -> set[str]:
     """Constants that are gates by the way they are read, in networks that do not name them.
 
-    `program` is `source` with its decisions taken (`decisions`). A gate is zeros and
-    ones, or decides something, or is among `factors`, and all that is done with it is to multiply,
-    add or choose.
+    `program` is `source` with its decisions taken (`decisions`). A gate decides something, or is
+    among `factors`, or is zeros and ones, at least in the elements that are left `out`; and all
+    that is done with it is to multiply, add or choose. One of zeros and ones may be a matrix.
     """
     nodes = {n.name: n for n in source.graph.nodes}
     deciding: set[fx.Node] = {nodes[n.removeprefix(TAKEN)] for n in program.constants
@@ -134,12 +140,15 @@ def hand_written_gates(program: Program, source: Program, factors: Collection[st
         if node in deciding:
             deciding.update(node.all_input_nodes)
     names = {str(n.target) for n in deciding if n.op == "get_attr"} | set(factors)
-    names |= {
+    binary = {
         n for n, v in program.constants.items()
-        if v.dtype.is_floating_point and bool(((v == 0) | (v == 1)).all())
+        if v.dtype.is_floating_point and bool(((v == 0) | (v == 1) | ~out.get(n, v == v)).all())
     }  # fmt: skip
     taken = program.constants.keys() - source.constants.keys()
-    return {n for n in names if n in program.constants and _is_factor(program, n, taken)}
+    return {
+        n for n in names | binary if n in program.constants
+        and _is_factor(program, n, ELEMENTWISE | PRODUCTS if n in binary else ELEMENTWISE, taken)
+    }  # fmt: skip
 
 
 def leaves_of(node: fx.Node) -> set[str]:
@@ -153,8 +162,10 @@ def leaves_of(node: fx.Node) -> set[str]:
     return {str(n.target) for n in seen if n.op == "get_attr"} if constant else set()
 
 
-def _is_factor(program: Program, name: str, taken: Collection[str]) -> bool:
-    """Whether a constant, and what is made of it alone, is only ever an elementwise operand.
+def _is_factor(
+    program: Program, name: str, factoring: frozenset[str], taken: Collection[str]
+) -> bool:
+    """Whether a constant, and what is made of it alone, is only a factor, a summand or a choice.
 
     Decisions, `taken`, and numbers that the graph itself holds may have a part in what is made.
     """
@@ -169,7 +180,7 @@ def _is_factor(program: Program, name: str, taken: Collection[str]) -> bool:
             others = set(node.all_input_nodes) - made - numbers
             if all(n.op == "get_attr" and str(n.target) in taken for n in others):
                 made.add(node)
-            elif op_name(node) not in ELEMENTWISE:
+            elif op_name(node) not in factoring:
                 return False
     return True
 

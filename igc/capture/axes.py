@@ -21,6 +21,7 @@ from igc.capture.squeezes import AsksForSize
 from igc.capture.symbols import Axis
 from igc.capture.trials import Asked, Point, Trial, at_sizes, trials
 from igc.errors import BadInput, IgcError, Refused, one_line
+from igc.nn.wrappers import check_modules
 from igc.program import Program
 from igc.program.devices import beside, on_cpu
 from igc.program.dtypes import without_autocast
@@ -57,7 +58,11 @@ def capture(module: nn.Module, example_inputs: Example) -> Program:
     inputs = beside(module, as_inputs(example_inputs))
     with unchanged(module):
         module.eval()
-        return on_cpu(_capture(module, inputs))
+        try:
+            return on_cpu(_capture(module, inputs))
+        except BadInput:  # what says which module it is comes first
+            check_modules(module, type(module).__name__, "compile")
+            raise
 
 
 def _capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> Program:

@@ -29,8 +29,7 @@ from igc.nn.asked import require_size
 # those that nest remainders pass 130 within their first stage.
 LIMIT = 100
 _TORCH = str(Path(torch.__file__).parent)
-# Where torch's functions are called from: by torch itself, and by capture's mode between.
-_BELOW = (_TORCH, str(Path(__file__).with_name("decided.py")))
+_CAPTURE = str(Path(__file__).parent)  # what watches the trace stands between its frames
 _FUNCTIONAL = str(Path(torch.nn.__file__).parent)
 # Python asks by these methods of a size; torch's own kernels ask without them, and ask anew
 # whenever they run, so that their questions bind nobody.
@@ -109,7 +108,7 @@ def _asking_line(frame: FrameType | None) -> str:
     by_python = False
     while frame is not None:
         code = frame.f_code
-        own = code.co_filename.startswith(_BELOW)
+        own = code.co_filename.startswith((_TORCH, _CAPTURE))
         if by_python and code is require_size.__code__:
             return str(frame.f_locals["why"])  # a gated network tells who asked when it was traced
         if own and not code.co_filename.startswith(_FUNCTIONAL):
@@ -127,7 +126,7 @@ def _asking_line(frame: FrameType | None) -> str:
 
 def _nearest_line(frame: FrameType | None) -> str:
     """The line of the user's that a kernel was called from."""
-    while frame is not None and frame.f_code.co_filename.startswith(_BELOW):
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _CAPTURE)):
         frame = frame.f_back
     return "" if frame is None else line_of(frame)
 

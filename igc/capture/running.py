@@ -19,14 +19,16 @@ from igc.capture.decided import constants_known
 from igc.errors import BadInput, Refused, one_line
 from igc.nn.asked import SizeRefused
 from igc.program import Program
-from igc.program.dtypes import cast_to
+from igc.program.dtypes import cast_to, narrower
 from igc.program.execute import execute
 from igc.program.returned import structured
+from igc.program.shapes import shapes
 
 # Both run the same operations in the same order, most often with the same bits; a composite one
 # that was written out rounds differently. What differs by more is computed in float64.
 ROUNDINGS = 64
 EXACTLY = 1e-6  # relative, in float64: modules that cast to float32 inside have no more digits
+NARROW = 4  # roundings of a narrower type, autocast's: a float64 run of the module has them still
 
 
 class DoesNotRun(Exception):
@@ -102,6 +104,9 @@ def difference(module: nn.Module, program: Program, inputs: Sequence[Tensor]) ->
     if other := _other_kind(program.outputs, want, got):
         return other
     far = _far(program.outputs, want, got, None)
+    if far and (narrow := _narrowest(program)) is not None:
+        far = _far(program.outputs, want, got, NARROW * torch.finfo(narrow).eps)
+        return "" if _far(program.outputs, want, _outputs(module, inputs), None) else far
     if not far or _far(program.outputs, want, _outputs(module, inputs), None):
         return ""  # a stochastic network is refused where its gates are known
     if any(v.dtype.is_floating_point for v in (*want, *inputs)):
@@ -114,6 +119,12 @@ def difference(module: nn.Module, program: Program, inputs: Sequence[Tensor]) ->
             if not _other_kind(program.outputs, exact, wide_outputs):
                 return _far(program.outputs, exact, wide_outputs, EXACTLY)
     return far
+
+
+def _narrowest(program: Program) -> torch.dtype | None:
+    """The type in which a part of the program rounds most, where that is not the program's own."""
+    found = {v.dtype for v in shapes(program).values() if narrower(v.dtype, program.dtype)}
+    return max((d for d in found if d), key=lambda d: torch.finfo(d).eps, default=None)
 
 
 def _outputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:

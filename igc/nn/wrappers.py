@@ -56,23 +56,26 @@ def compiled_inside() -> Iterator[None]:
         yield
 
 
-def check_modules(backbone: nn.Module) -> None:
-    """Raises BadInput, naming the module, for kinds of modules that have no Python to trace."""
-    for path, module in backbone.named_modules():
-        name = f"module '{path}'" if path else "the backbone"
+def check_modules(network: nn.Module, called: str = "the backbone", do: str = "gate") -> None:
+    """Raises BadInput, naming the module, for kinds of modules that have no Python to trace.
+
+    `called` is what the message calls the network, `do` what is to be done with it instead.
+    """
+    for path, module in network.named_modules():
+        name = f"module '{path}'" if path else called
         kinds = {kind.__module__ + "." + kind.__qualname__ for kind in type(module).__mro__}
         if "torch.jit._script.ScriptModule" in kinds:
             raise BadInput(
-                f"{name} is compiled by torch.jit: gate the network as it was before "
+                f"{name} is compiled by torch.jit: {do} the network as it was before "
                 "torch.jit.script or torch.jit.trace (its state_dict can be loaded into that)"
             )
         if any(_quantised(kind) for kind in kinds):
             raise BadInput(
-                f"{name} ({type(module).__name__}) is made for quantisation: gate and train the "
+                f"{name} ({type(module).__name__}) is made for quantisation: {do} the "
                 "network as it was before torch.ao prepared it, and quantise the compiled one"
             )
         if any(kind.startswith(SHARDED) for kind in kinds):
-            raise BadInput(f"{name} is sharded (FSDP): gate the network first, then shard it")
+            raise BadInput(f"{name} is sharded (FSDP): {do} the network as it was before")
 
 
 def _quantised(kind: str) -> bool:

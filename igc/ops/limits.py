@@ -26,7 +26,8 @@ LIMITS: dict[str, str] = {
     ),
     "coefficients": (
         "A constant factor or mask is looked into where it varies along one axis and the other "
-        "operands have the result's shape; logical and bitwise ops do not look into constants."
+        "operands have the result's shape; of one that varies along several, channels that are "
+        "zero throughout are known. Logical and bitwise ops do not look into constants."
     ),
     "zero scale": (
         "A scale of exactly zero is used in batch and instance norms with a known shift; layer and "

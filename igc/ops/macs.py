@@ -192,7 +192,10 @@ ZERO_OPS: Mapping[str, frozenset[str]] = {
         "creation": "empty empty_like empty_strided empty_permuted full_like ones_like "
         "zeros_like zero fill new_empty new_empty_strided new_full new_ones new_zeros arange "
         "linspace logspace eye range scalar_tensor tensor rand rand_like randn randn_like randint "
-        "randint_like randperm bernoulli normal uniform exponential tril_indices triu_indices",
+        "randint_like randperm bernoulli normal uniform exponential tril_indices triu_indices "
+        "bartlett_window blackman_window hamming_window hann_window kaiser_window fft_fftfreq "
+        "fft_rfftfreq",
+        "pairs of numbers": "complex polar fft_fftshift fft_ifftshift",
         "sizes and checks": "size sym_size sym_numel sym_stride sym_storage_offset numel item "
         "_local_scalar_dense sym_constrain_range sym_constrain_range_for_size _assert_scalar "
         "_assert_async _assert_tensor_metadata _functional_assert_async is_same_size "
@@ -206,8 +209,15 @@ UNKNOWN: Mapping[str, frozenset[str]] = {
     for reason, names in {
         "capture writes it as products and sums, which are counted": "bilinear cdist linalg_norm "
         "linalg_vecdot pairwise_distance tensordot",
-        "the multiplications of a transform depend on the algorithm": "_fft_c2r _fft_r2c fft_fft2 "
-        "fft_ifft2 fft_irfft fft_irfft2 fft_rfft fft_rfft2",
+        "the multiplications of a transform depend on the algorithm": "_fft_c2r _fft_r2c "
+        "fft_fft2 fft_ifft2 fft_irfft fft_irfft2 fft_rfft fft_rfft2 "
+        "_fft_c2c fft_fft fft_fftn fft_hfft fft_ifft fft_ifftn fft_ihfft fft_irfftn fft_rfftn "
+        "stft",
+        "the multiplications of a factorisation depend on the algorithm": "linalg_cholesky "
+        "linalg_cholesky_ex linalg_det linalg_eigh linalg_eigvalsh linalg_inv "
+        "linalg_inv_ex linalg_matrix_exp linalg_matrix_power linalg_pinv linalg_qr "
+        "linalg_slogdet linalg_solve linalg_solve_triangular linalg_svd linalg_svdvals "
+        "_cdist_forward",
     }.items()
 }
 

@@ -18,6 +18,9 @@ PLACES = (
     "written out as gathers before)"
 )
 WHOLE = "it reads all of its operand for one number"
+PAIRS = "real and imaginary parts are told apart by no relation"
+MOVED = "it moves entries by half of a size, which may change"
+MATRICES = "every entry of the result is made of a whole matrix"
 MIXED = "every entry of the result is made of all entries"
 
 #: Family -> reason -> names with their overloads.
@@ -32,8 +35,11 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "logaddexp.default logaddexp2.default positive.default sinc.default to.device to.dtype "
         "to.dtype_layout to.other type_as.default",
         RARE: "angle.default copysign.Scalar copysign.Tensor deg2rad.default digamma.default "
-        "erfinv.default floor_divide.Scalar ldexp.Tensor lgamma.default rad2deg.default "
-        "remainder.Scalar_Tensor xlogy.Scalar_Other xlogy.Scalar_Self",
+        "erfinv.default floor_divide.Scalar i0.default igamma.default igammac.default "
+        "ldexp.Tensor lgamma.default polygamma.default rad2deg.default remainder.Scalar_Tensor "
+        "special_entr.default special_erfcx.default special_i0e.default special_i1.default "
+        "special_i1e.default special_log_ndtr.default special_ndtri.default "
+        "special_xlog1py.default xlogy.Scalar_Other xlogy.Scalar_Self",
     },
     "compare": {
         WRITTEN: "greater.Scalar greater.Tensor greater_equal.Scalar greater_equal.Tensor "
@@ -61,13 +67,19 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         WRITTEN: "addr.default bilinear.default cdist.default cross.default dot.default "
         "einsum.default inner.default linalg_vecdot.default mv.default outer.default "
         "tensordot.default vdot.default",
-        RARE: "addbmm.default addmv.default baddbmm.default linalg_cross.default",
+        RARE: "_cdist_forward.default addbmm.default addmv.default baddbmm.default "
+        "linalg_cross.default",
+        MATRICES: "linalg_cholesky.default linalg_cholesky_ex.default linalg_det.default "
+        "linalg_eigh.default linalg_eigvalsh.default linalg_inv.default linalg_inv_ex.default "
+        "linalg_matrix_exp.default linalg_matrix_power.default linalg_pinv.atol_rtol_float "
+        "linalg_pinv.atol_rtol_tensor linalg_pinv.default linalg_qr.default "
+        "linalg_slogdet.default linalg_solve.default linalg_solve_triangular.default "
+        "linalg_svd.default linalg_svdvals.default",
     },
     "norm": {
         WRITTEN: "_native_batch_norm_legit.no_stats _native_batch_norm_legit_no_training.default "
-        "_weight_norm.default",
+        "_weight_norm.default _weight_norm_interface.default",
         SPELLING: "native_group_norm.default native_layer_norm.default",
-        "weights alone: it is folded with the constants": "_weight_norm_interface.default",
     },
     "pool": {
         SPELLING: "_adaptive_avg_pool3d.default",
@@ -129,8 +141,22 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "rnn_relu.input rnn_tanh.input",
     },
     "spectral": {
-        MIXED: "_fft_c2r.default _fft_r2c.default fft_fft2.default fft_ifft2.default "
-        "fft_irfft.default fft_irfft2.default fft_rfft.default fft_rfft2.default",
+        MIXED: "_fft_c2c.default _fft_c2r.default _fft_r2c.default fft_fft.default "
+        "fft_fft2.default "
+        "fft_fftn.default fft_hfft.default fft_ifft.default fft_ifft2.default fft_ifftn.default "
+        "fft_ihfft.default fft_irfft.default fft_irfft2.default fft_irfftn.default "
+        "fft_rfft.default fft_rfft2.default fft_rfftn.default stft.center "
+        "stft.default",
+        WRITTEN: "conj.default conj_physical.default imag.default real.default "
+        "view_as_complex.default",
+        PAIRS: "_conj.default _conj_physical.default complex.default "
+        "polar.default view_as_real.default",
+        MOVED: "fft_fftshift.default fft_ifftshift.default",
+        NUMBERS: "bartlett_window.default bartlett_window.periodic blackman_window.default "
+        "blackman_window.periodic hamming_window.default hamming_window.periodic "
+        "hamming_window.periodic_alpha hamming_window.periodic_alpha_beta hann_window.default "
+        "hann_window.periodic kaiser_window.beta kaiser_window.default kaiser_window.periodic "
+        "fft_fftfreq.default fft_rfftfreq.default",
     },
 }
 

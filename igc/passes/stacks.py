@@ -15,6 +15,7 @@ import torch
 from torch import fx
 
 from igc.passes.builder import Builder
+from igc.passes.contracted_stacks import Contracted, contracted, written_out
 from igc.passes.record import Record
 from igc.program import Program
 from igc.program.rebuild import Env
@@ -41,13 +42,18 @@ class SpellOutStacks:
     def __call__(self, program: Program, record: Record) -> Program:
         """The program without such stacks; the same object where there were none."""
         facts = shapes(program)
+        products = {
+            node: told
+            for node in program.graph.nodes
+            if (told := contracted(node, facts, program, _parts)) is not None
+        }
         found = {
             node: stacked
             for node in program.graph.nodes
             if node.target is aten.sum.dim_IntList
             and (stacked := _stacked(node, facts, record)) is not None
         }
-        return _spell(program, found, facts) if found else program
+        return _spell(program, found, products, facts) if found or products else program
 
 
 def _stacked(node: fx.Node, facts: dict[fx.Node, Value], record: Record) -> _Stacked | None:
@@ -105,11 +111,16 @@ def _unfit(
 
 
 def _spell(
-    program: Program, found: dict[fx.Node, _Stacked], facts: dict[fx.Node, Value]
+    program: Program,
+    found: dict[fx.Node, _Stacked],
+    products: dict[fx.Node, Contracted],
+    facts: dict[fx.Node, Value],
 ) -> Program:
     build = Builder(program)
 
     def make(node: fx.Node, env: Env) -> fx.Node | None:
+        if node in products:
+            return written_out(node, products[node], env, build)
         if node not in found:
             return None
         axis = int(cast("list[int]", argument(node, "dim"))[0])

@@ -189,7 +189,7 @@ def test_the_graph_alone_shows_every_idiom(idiom: str) -> None:
     x = torch.randn(2, 4)
     net = ByIdiom(idiom).eval()
     program = decided(igc.capture.capture(net, x))
-    gates = hand_written_gates(program, igc.capture.capture(net, x), ())
+    gates = hand_written_gates(program, igc.capture.capture(net, x), (), {})
     out = left(program, shared=2)
     assert by_graph(program, out, gates, [0], [x]).open == {}
     with torch.no_grad():
@@ -215,7 +215,7 @@ def test_a_number_written_into_a_mask_where_a_decision_says_is_a_gate() -> None:
           @one f32[] 1
         """
     )
-    assert hand_written_gates(decided(source), source, ()) == {"one"}
+    assert hand_written_gates(decided(source), source, (), {}) == {"one"}
 
 
 class ByIdiom(nn.Module):

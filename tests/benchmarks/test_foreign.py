@@ -129,7 +129,7 @@ def test_imagenet_weights_on_photographs() -> None:
     assert all(found["checks"])
 
 
-def test_weights_used_twice_are_counted_apart() -> None:
+def test_weights_used_twice_are_stored_once_where_two_copies_would_be_larger() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -145,11 +145,10 @@ def test_weights_used_twice_are_counted_apart() -> None:
     net = gating.gated(backbone, inputs, "layer").double()
     exact = tuple(x.double() for x in inputs)
     made = compilation(net, exact)
-    again = minimum.repeated(made.program, made.gated)
-    held = minimum.held(made.program) - again
+    held = minimum.held(made.program)
     needed = minimum.needed(net, backbone, exact, 1, made.program, held)
-    assert again > 0
-    assert minimum.held(made.program) - again == needed
+    assert minimum.repeated(made.program, made.gated) == 0
+    assert needed <= held <= minimum.held(made.gated)  # rows and columns of either use, as a block
 
 
 class Deep(nn.Module):

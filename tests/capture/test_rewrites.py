@@ -24,6 +24,7 @@ MATRIX, LINE = torch.randn(2, 3), torch.randn(4)
 PART = torch.randn(2, 2, 3, dtype=torch.float64)
 STATISTICS = (torch.rand(6, dtype=torch.float64), torch.rand(6, dtype=torch.float64) + 1)
 NUMBERS = torch.tensor([[0, 2], [1, 1]])
+MATRICES = (torch.ones(3, 4), torch.ones(4, 5))
 BILINEAR = tuple(torch.randn(*s, dtype=torch.float64) for s in ((2, 4), (2, 5), (3, 4, 5), (3,)))
 
 
@@ -56,6 +57,12 @@ BECOMES: dict[str, tuple[Build, tuple[Tensor, ...], str]] = {
     "bits_copy": (one(aten.view_copy.dtype, torch.float64), (X,), "x"),
     "view_as_complex": (one(aten.view_as_complex.default), (X[..., :2].contiguous(),),
                         "view_as_complex(clone(x, memory_format=contiguous_format))"),
+    "neg_view": (one(aten._neg_view.default), (X,), "neg(x)"),
+    "weight_norm": (some(aten._weight_norm_interface.default, 0), (X, X[:, :1, :1].abs()),
+                    "mul.Tensor(x, div.Tensor(y, linalg_vector_norm(x, 2, [1, 2], True)))"),
+    "weight_norm, last axis": (
+        some(aten._weight_norm_interface.default, 2), (X, X[:1, :1].abs()),
+        "mul.Tensor(x, div.Tensor(y, linalg_vector_norm(x, 2, [0, 1], True)))"),
     "reshape_alias": (one(aten._reshape_alias.default, [6, 6], [6, 1]), (X,),
                       "reshape(x, [6, 6])"),
     "narrow_copy": (one(aten.narrow_copy.default, 1, 2, 3), (X,), "slice.Tensor(x, 1, 2, 5, 1)"),
@@ -151,6 +158,19 @@ BECOMES: dict[str, tuple[Build, tuple[Tensor, ...], str]] = {
         one(aten.bilinear.default), BILINEAR,
         "add.Tensor(sum.dim_IntList(mul.Tensor(reshape(matmul(x, reshape(permute(z, [1, 0, 2]), "
         "[4, 15])), [sym_size.int(x, 0), 3, 5]), unsqueeze(y, -2)), [2]), w)",
+    ),
+    "matmul": (one(aten.matmul.default), MATRICES, "matmul(x, y)"),
+    "matmul with a vector": (
+        one(aten.matmul.default), (MATRICES[0], torch.ones(4)),
+        "squeeze.dims(matmul(x, unsqueeze(y, -1)), [1])",
+    ),
+    "matmul of a vector": (
+        one(aten.matmul.default), (torch.ones(4), MATRICES[1]),
+        "squeeze.dims(matmul(unsqueeze(x, 0), y), [0])",
+    ),
+    "matmul of two vectors": (
+        one(aten.matmul.default), (torch.ones(4), torch.ones(4)),
+        "squeeze.dims(matmul(unsqueeze(x, 0), unsqueeze(y, -1)), [0, 1])",
     ),
     "new_zeros": (one(aten.new_zeros.default, [2, 3]), (X,), full("[2, 3]", "0")),
     "new_zeros of no size": (one(aten.new_zeros.default, []), (X,), full("[]", "0")),

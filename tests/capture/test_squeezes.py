@@ -63,7 +63,7 @@ def test_sizes_that_a_squeeze_asks_for_are_fixed(case: str) -> None:
     static = igc.compile(net, (x,))
     sizes = [shape]
     if "height" in dims:
-        sizes += [(*shape[:2], 6, 9)]
+        sizes += [(*shape[:2], 6, 9 if "width" in dims else 8)]
     if "batch" in dims:
         sizes += [(1, *shape[1:]), (5, *shape[1:])]
     for size in sizes:

@@ -124,23 +124,15 @@ def test_igc_files_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_what_save_cannot_store_is_one_line(tmp_path: Path) -> None:
-    class Complex(Tiny):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.view_as_real(torch.view_as_complex(super().forward(x)[:, :2].contiguous()))
-
     class Odd(Tiny):
         def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
             return {"a\nb": super().forward(x)}
 
     x = torch.randn(2, 4)
     target = tmp_path / "net.pt"
-    for net, said in (
-        (Complex(), "view_as_complex"),
-        (Odd(), "unprintable"),
-    ):
-        with pytest.raises(BadInput, match=said) as caught:
-            igc.save(net, target, x)
-        assert "\n" not in str(caught.value)
+    with pytest.raises(BadInput, match="unprintable") as caught:
+        igc.save(Odd(), target, x)
+    assert "\n" not in str(caught.value)
     with pytest.raises(BadInput, match="needs example_inputs"):
         igc.save(Tiny(), target)
     with pytest.raises(BadInput, match="no folder"):

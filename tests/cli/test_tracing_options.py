@@ -31,8 +31,8 @@ def test_programs_are_printed_dumped_and_cut_short(
     assert titles == ["# captured", "# after slice-channels"]
     files = sorted(path.name for path in (tmp_path / "dump").iterdir())
     assert files == [
-        "00-captured.txt", "01-fold-constants.txt", "02-spell-out-stacks.txt",
-        "03-slice-channels.txt",
+        "00-captured.txt", "01-fold-constants.txt", "02-spell-out-writes.txt",
+        "03-spell-out-stacks.txt", "04-slice-channels.txt",
     ]  # fmt: skip
     last = (tmp_path / "dump" / files[-1]).read_text()
     assert last in done.err and parse(last).outputs

@@ -51,6 +51,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 MODEL = ("--model", "nets.py:make")
 
 
+@pytest.mark.slow
 def test_compile_tells_what_it_took_and_a_key_chooses(
     cli: Callable[..., Any], weights: Path
 ) -> None:

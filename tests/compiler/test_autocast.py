@@ -128,6 +128,7 @@ def test_a_network_with_parts_in_bfloat16_is_converted_whole(part: str) -> None:
         torch.testing.assert_close(got.float(), run(net, x), atol=0.1, rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", slow_but({"norm"}, PARTS))
 def test_files_of_such_a_network_agree_with_it(part: str, tmp_path: Path) -> None:
     net = Inside(part).eval()
@@ -151,6 +152,7 @@ def test_files_of_such_a_network_agree_with_it(part: str, tmp_path: Path) -> Non
     assert command(["audit", str(model), "--against", str(path)]) == 0
 
 
+@pytest.mark.slow
 def test_autocast_around_igc_is_no_part_of_the_network() -> None:
     """Whoever runs the network under autocast runs the static one so, too."""
 

@@ -63,6 +63,7 @@ def _two_layers(i: int, idiom: str) -> Spec:
     return Spec(layers, (Head("classify", (2,)),) * tasks, "vector", 3, **rest, seed=i)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("idiom", IDIOMS)
 def test_every_idiom_in_two_layers(idiom: str) -> None:
     """Mixes and patterns go round."""

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from igc.testing import assert_equal, assert_minimal, compile_double
 from igc.testing.oracle import kernel_elements
 
+pytestmark = pytest.mark.slow  # whole networks, compiled and measured
+
 HEADS = torch.tensor([1.0, 0, 0, 1]).view(1, 4, 1, 1)
 INSIDE = torch.tensor([1.0, 1, 0, 1])
 TOKENS = (torch.zeros(2, 5, 16),)

@@ -15,6 +15,8 @@ from igc.passes.fold import FoldConstants
 from igc.program.schema import operation
 from igc.testing import assert_equal, assert_minimal, compile_double
 
+pytestmark = pytest.mark.slow  # whole networks, compiled and measured
+
 OUTER = torch.tensor([1.0, 0, 1, 0])[:, None] * (torch.arange(8) % 2)
 RAGGED = (torch.rand(4, 8, generator=torch.Generator().manual_seed(3)) < 0.5).float()
 Mix = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Calls whose result hangs on the size of an image, for `test_sizes.py`."""
+"""Calls whose result hangs on the size of an image, for `test_every_size.py`."""
 
 from __future__ import annotations
 

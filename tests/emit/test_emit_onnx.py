@@ -91,6 +91,7 @@ def test_names_dims_and_provenance(tmp_path: Path) -> None:
     assert json.loads(meta["igc.verification"]) == {"passed": True, "seg": 1e-7}
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
     torch.manual_seed(3)
     net, x = Branches().eval(), image()

@@ -93,7 +93,7 @@ def flattened(s: Any, x: Tensor) -> Tensor:
 
 def unsqueezed(s: Any, x: Tensor) -> Tensor:
     weights = s.b(s.a(x).mean((2, 3))).unsqueeze(-1).unsqueeze(-1)
-    return s.last(s.a(x) * weights.sigmoid()).squeeze(0)
+    return s.last(s.a(x) * weights.sigmoid())
 
 
 def shuffled(s: Any, x: Tensor) -> Tensor:

@@ -107,3 +107,48 @@ def test_other_sums_stay(source: str) -> None:
 )  # fmt: skip
 def test_stacks_that_stay_say_why(source: str, why: str) -> None:
     stays(SpellOutStacks(), source, why=(why,))
+
+
+def test_a_product_with_zeros_over_a_stack_becomes_the_sums_it_is() -> None:
+    becomes(
+        SpellOutStacks(),
+        """
+        program(a: f32[batch=2, 3], b: f32[batch, 3]) f32
+          a1 = unsqueeze(a, 0)
+          b1 = unsqueeze(b, 0)
+          stack = cat([a1, b1], 0)
+          last = permute(stack, [1, 2, 0])
+          y = matmul(last, @w)
+          return y=y
+          @w f32[2, 2] 1 0.5 0 0.5
+        """,
+        """
+        program(a: f32[batch=2, 3], b: f32[batch, 3]) f32
+          mul_tensor = mul.Tensor(a, @w~2)
+          unsqueeze_default = unsqueeze(mul_tensor, 2)
+          mul_tensor_1 = mul.Tensor(a, @w~3)
+          mul_tensor_2 = mul.Tensor(b, @w~5)
+          add_tensor = add.Tensor(mul_tensor_1, mul_tensor_2)
+          unsqueeze_default_1 = unsqueeze(add_tensor, 2)
+          y = cat([unsqueeze_default, unsqueeze_default_1], 2)
+          return y=y
+          @w~2 f32[1] 1
+          @w~3 f32[1] 0.5
+          @w~5 f32[1] 0.5
+        """,
+    )
+
+
+def test_a_product_over_a_stack_without_zeros_stays() -> None:
+    stays(
+        SpellOutStacks(),
+        """
+        program(a: f32[batch=2, 3], b: f32[batch, 3]) f32
+          a1 = unsqueeze(a, -1)
+          b1 = unsqueeze(b, -1)
+          stack = cat([a1, b1], -1)
+          y = matmul(stack, @w)
+          return y=y
+          @w f32[2, 2] 1 0.5 0.25 0.5
+        """,
+    )

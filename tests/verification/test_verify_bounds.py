@@ -232,7 +232,8 @@ def test_constants_may_be_folded_in_float64_or_in_the_network_s_own_precision() 
     program = capture(Folded(torch.softmax(net.beta.detach(), 1)), x)
 
     def holding(weights: Tensor) -> Program:
-        return replace(program, constants={"weights": weights})
+        kinds = {"weights": torch.float32}  # what it counts as, wherever it is stored
+        return replace(program, constants={"weights": weights}, kinds=kinds)
 
     rounded = torch.softmax(net.beta.detach(), 1)
     precise = torch.softmax(net.beta.detach().double(), 1)

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from igc.capture.rewrites.context import Rewrite, Rewriting
+from igc.program.nodes import copy_node
 
 aten = torch.ops.aten
 
@@ -60,3 +61,20 @@ def bilinear(at: Rewriting) -> Any:
     terms = at(aten.mul.Tensor, parts, at(aten.unsqueeze.default, b, -2))
     total = at(aten.sum.dim_IntList, terms, [at.rank(a)])
     return total if bias is None else at(aten.add.Tensor, total, bias)
+
+
+def matmul(at: Rewriting) -> Any:
+    """A product with a vector is one with a matrix of one column, or of one row.
+
+    So a weight per branch is read number by number, as in any other product.
+    """
+    a, b = at["self"], at["other"]
+    ranks = at.rank(a), at.rank(b)
+    gone = [axis for axis, rank in zip((-2, -1), ranks, strict=True) if rank == 1]
+    if not gone:
+        return copy_node(at.graph, at.node, at.env.__getitem__)
+    rows = at(aten.unsqueeze.default, a, 0) if ranks[0] == 1 else a
+    columns = at(aten.unsqueeze.default, b, -1) if ranks[1] == 1 else b
+    whole = max(*ranks, 2)
+    product = at(aten.matmul.default, rows, columns)
+    return at(aten.squeeze.dims, product, sorted(axis % whole for axis in gone))

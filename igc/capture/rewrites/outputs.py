@@ -1,5 +1,5 @@
 """Operations with several outputs, as those with one: norms without their statistics, extremes
-without their places, a variance and a mean.
+without their places, a variance and a mean, a weight of norm and direction.
 
 A rewrite returns the list of outputs, None for those that nothing reads; it leaves the call as it
 is where one is read that it does not make.
@@ -57,6 +57,14 @@ def variance_and_mean(at: Rewriting) -> Any:
     else:
         given = at.keywords("correction", "keepdim")
     return [at(aten.var.correction, x, dim, **given), at(aten.mean.dim, x, dim, bool(keep))]
+
+
+def weight_norm(at: Rewriting) -> Any:
+    """v * (g / |v|), the norm being that of each entry of the first or the last axis."""
+    v, g = at["v"], at["g"]
+    others = [axis for axis in range(at.rank(v)) if axis != at.axis(v, at["dim"])]
+    norm = at(aten.linalg_vector_norm.default, v, 2, others, True)
+    return [at(aten.mul.Tensor, v, at(aten.div.Tensor, g, norm)), norm]
 
 
 def _reads_more_than_the_first(node: fx.Node) -> bool:

@@ -18,6 +18,11 @@ def operand(at: Rewriting) -> Any:
     return at.now(at["self"])
 
 
+def negated(at: Rewriting) -> Any:
+    """A view that counts as negative: the imaginary part of a conjugate."""
+    return at(aten.neg.default, at["self"])
+
+
 def dropout(at: Rewriting) -> Any:
     """The operand, unless the network drops in evaluation mode too."""
     return at.kept("it drops at random") if at["train"] else at.now(at["input"])

@@ -8,6 +8,7 @@ no direct form goes through `torch.onnx.export`, and the file says so.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import onnx
 
 from igc.emit.onnx.by_torch import export_by_torch
+from igc.emit.onnx.every_size import check_every_size
 from igc.emit.onnx.lower import Unsupported
 from igc.emit.onnx.metadata import dress
 from igc.emit.onnx.model import OPSET, OnnxModel, direct, parted
@@ -33,7 +35,8 @@ Verification = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class OnnxInfo:
-    """What was written. `route` is "direct" or "torch.onnx.export" (then `reason` says why).
+    """What was written. `route` is "direct" or "torch.onnx.export" (then `reason` says why, and
+    how long that took).
 
     `simplified` tells whether onnxsim's version was kept. Sizes are in bytes. `left_out` are the
     constants that the network returns beside its tensors, which ONNX does not hold, by name.
@@ -79,10 +82,13 @@ def write_onnx(
     try:
         model = direct(program, names)
     except Unsupported as unsupported:
-        route, reason = "torch.onnx.export", str(unsupported)
+        route, reason, began = "torch.onnx.export", str(unsupported), time.monotonic()
         model = parted(export_by_torch(static, program, names, reason, OPSET))
+        reason = f"{reason}; by torch.onnx.export in {time.monotonic() - began:.1f} s"
     draft = _Draft(program, names, judge)
     size = draft.write(model, path)
+    if reason:
+        check_every_size(program, path, names, reason)
     simpler = draft.simpler(model, path) if simplify else None
     if simpler is None:
         judge(path)

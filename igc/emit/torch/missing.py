@@ -20,10 +20,21 @@ MISSING: Mapping[str, str] = {
     "upsample_nearest1d.default upsample_nearest2d.default upsample_nearest3d.default "
     "upsample_linear1d.default upsample_bilinear2d.default upsample_bicubic2d.default",
     "torch.softmax and its like choose by themselves which op runs": "_log_softmax _softmax "
-    "_safe_softmax _weight_norm_interface _unsafe_index",
+    "_safe_softmax _unsafe_index",
     "a module in PyTorch, which takes its weights in another form": "gru lstm rnn_relu rnn_tanh",
     "torch.fft calls several ops": "_fft_c2r _fft_r2c fft_fft2 fft_ifft2 fft_irfft fft_irfft2 "
-    "fft_rfft fft_rfft2",
+    "fft_rfft fft_rfft2 "
+    "_fft_c2c fft_fft fft_fftn fft_hfft fft_ifft fft_ifftn fft_ihfft fft_irfftn fft_rfftn "
+    "stft fft_fftshift fft_ifftshift fft_fftfreq fft_rfftfreq",
+    "complex numbers and matrices, called by their own names": "_conj complex polar view_as_real "
+    "_conj_physical linalg_cholesky linalg_cholesky_ex "
+    "linalg_det linalg_eigh linalg_eigvalsh linalg_inv linalg_inv_ex linalg_matrix_exp "
+    "linalg_matrix_power linalg_pinv linalg_qr linalg_slogdet linalg_solve "
+    "linalg_solve_triangular linalg_svd linalg_svdvals _cdist_forward i0 igamma igammac "
+    "polygamma special_entr special_erfcx special_i0e special_i1 special_i1e "
+    "special_log_ndtr special_ndtri special_xlog1py",
+    "made of numbers alone, folded where these are known": "bartlett_window blackman_window "
+    "hamming_window hann_window kaiser_window",
     "another spelling, which capture does not make": "_convolution convolution native_group_norm "
     "native_layer_norm "
     ""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowering, Rule, Unsupported
+from igc.emit.onnx.lower.context import Lowered, Lowering, Rule, Unsupported
+from igc.emit.onnx.lower.pool import only_first
+from igc.emit.onnx.lower.rearrange import END
 from igc.program.schema import bind
 
 Places = tuple[str, list[int], int]
@@ -137,15 +140,92 @@ def _index_put(at: Lowering, node: fx.Node) -> str:
     x, values, dtype = args["self"], args["values"], at.dtype(node)
     given = _given(at, args["indices"])
     axes = [axis for axis, _ in given]
-    if axes != list(range(len(axes))):
-        raise Unsupported("writing at places of later axes")
-    rows, _, rank = _places(at, x, given)
-    kept = [at.dim(x, a) for a in range(len(axes), at.rank(x))]
+    rows, order, rank = _places(at, x, given)
     lines = at.op("Shape", rows, start=0, end=rank)
-    shape = at.op("Concat", lines, at.vector(kept), axis=0) if kept else lines
-    update = at.op("Expand", at.operand(values, dtype), shape)
+    # Axes side by side stay where they were in what is written, others come in front.
+    before = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
+    rest = order[len(axes) :]
+    shape = [at.vector([at.dim(x, a) for a in part]) if part else None
+             for part in (rest[:before], rest[before:])]  # fmt: skip
+    parts = [part for part in (shape[0], lines, shape[1]) if part is not None]
+    whole = parts[0] if len(parts) == 1 else at.op("Concat", *parts, axis=0)
+    update = at.op("Expand", at.operand(values, dtype), whole)
     reduction = "add" if args["accumulate"] else None
-    return at.op("ScatterND", at(x), rows, update, reduction=reduction)
+    if axes == list(range(len(axes))):
+        return at.op("ScatterND", at(x), rows, update, reduction=reduction)
+    if before:
+        total = rank + len(rest)
+        moved = [*range(before, before + rank), *range(before), *range(before + rank, total)]
+        update = at.op("Transpose", update, perm=moved)
+    front = at.op("Transpose", at(x), perm=order)
+    made = at.op("ScatterND", front, rows, update, reduction=reduction)
+    return at.op("Transpose", made, perm=[order.index(a) for a in range(at.rank(x))])
+
+
+REDUCTIONS = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
+
+
+def _scatter_reduce(at: Lowering, node: fx.Node) -> str:
+    """What is not to count of the operand is first overwritten by what changes nothing."""
+    args = bind(node)
+    x, index, dtype, how = args["self"], args["index"], at.dtype(node), args["reduce"]
+    if how not in REDUCTIONS or not at.rank(x) or dtype == torch.bool:
+        raise Unsupported(f"scattering by {how}")
+    axis, update = at.axis(x, args["dim"]), at.operand(args["src"], dtype)
+    if at.static_shape(args["src"]) is None or at.shape_of(args["src"]) != at.shape_of(index):
+        update = _first(at, update, index)
+    held = at(x)
+    if not args["include_self"]:
+        least, most = _range(dtype)
+        neutral = {"sum": 0, "prod": 1, "amax": least, "amin": most}[how]
+        fill = at.op("Expand", at.scalar(neutral, dtype), at.shape_of(index))
+        held = at.op("ScatterElements", held, at(index), fill, axis=axis)
+    return at.op(
+        "ScatterElements", held, at(index), update, axis=axis, reduction=REDUCTIONS[how]
+    )  # fmt: skip
+
+
+def _range(dtype: torch.dtype) -> tuple[float, float]:
+    """The least and the largest number of a type."""
+    if dtype.is_floating_point:
+        return -math.inf, math.inf
+    return torch.iinfo(dtype).min, torch.iinfo(dtype).max
+
+
+def _embedding_bag(at: Lowering, node: fx.Node) -> Lowered:
+    """Rows of a table, looked up and then added by a matrix of which row is in which bag."""
+    only_first(node, "where the rows of a bag lie")
+    args = bind(node)
+    weight, indices, offsets = args["weight"], args["indices"], args["offsets"]
+    mode, dtype = int(args["mode"]), at.dtype(weight)
+    if mode == 2 or at.rank(indices) != 1:
+        raise Unsupported("the largest of a bag, or bags of several axes")
+    flat, behind = at.graph.integers([], "scalar_shape"), at.graph.integers([-1], "axes")
+    count = at.vector([at.dim(indices, 0)])
+    starts = at.operand(offsets, torch.int64)
+    ends = at.op("Slice", starts, at.graph.integers([1]), at.graph.integers([END]))
+    if args["include_last_offset"]:
+        starts = at.op("Slice", starts, at.graph.integers([0]), at.graph.integers([-1]))
+    else:
+        ends = at.op("Concat", ends, count, axis=0)
+    ends = at.op("Unsqueeze", ends, behind)
+    zero, one = (at.scalar(n, torch.int64) for n in (0, 1))
+    rows = at.op("Range", zero, at.op("Reshape", count, flat), one)
+    first = at.op("Unsqueeze", starts, behind)
+    within = at.op("And", at.op("GreaterOrEqual", rows, first), at.op("Less", rows, ends))
+    padding = args.get("padding_idx")
+    if padding is not None and padding != -1:
+        skipped = at.scalar(int(padding), torch.int64)
+        same = at.op("Equal", at.operand(indices, torch.int64), skipped)
+        within = at.op("And", within, at.op("Not", same))
+    member = at.cast(within, torch.bool, dtype)
+    if mode == 1:
+        counted = at.op("ReduceSum", member, behind, keepdims=1)
+        member = at.op("Div", member, at.op("Max", counted, at.scalar(1, dtype)))
+    found = at.op("Gather", at(weight), at(indices), axis=0)
+    if args["per_sample_weights"] is not None:
+        found = at.op("Mul", found, at.op("Unsqueeze", at(args["per_sample_weights"]), behind))
+    return (at.op("MatMul", member, found), "", "", "")
 
 
 RULES: dict[str, Rule] = {
@@ -160,5 +240,7 @@ RULES: dict[str, Rule] = {
     "index_copy": _lines(None),
     "index_fill": _lines(None),
     "index_put": _index_put,
+    "scatter_reduce": _scatter_reduce,
+    "embedding_bag": _embedding_bag,
     "_unsafe_index_put": _index_put,
 }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from igc.emit.onnx.lower.context import Lowering, Rule, Unsupported
+from igc.emit.onnx.lower.context import Lowered, Lowering, Rule, Unsupported
 from igc.program.schema import bind
 
 
@@ -102,7 +102,17 @@ def _rms_norm(at: Lowering, node: fx.Node) -> str:
     return normal if args["weight"] is None else at.op("Mul", normal, at(args["weight"]))
 
 
+def _weight_norm(at: Lowering, node: fx.Node) -> Lowered:
+    """Directions by their length, times the length that each is to have."""
+    args = bind(node)
+    v, kept = args["v"], at.axis(args["v"], args["dim"])
+    others = at.graph.integers([a for a in range(at.rank(v)) if a != kept], "axes")
+    length = at.op("ReduceL2", at(v), others, keepdims=1)
+    return at.op("Mul", at(v), at.op("Div", at(args["g"]), length)), length
+
+
 RULES: dict[str, Rule] = {
+    "_weight_norm_interface": _weight_norm,
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,
     "group_norm": _group_norm,

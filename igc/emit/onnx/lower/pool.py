@@ -41,6 +41,8 @@ def _floors(
     padding: list[int],
 ) -> bool:  # fmt: skip
     """Whether rounding up changes nothing, since all sizes are static and divide."""
+    if at.fact(node).shape is None:  # one of several outputs
+        return False
     dilation = per_axis(args.get("dilation", 1), len(kernel))
     for i, (k, s, p, d) in enumerate(zip(kernel, stride, padding, dilation, strict=True)):
         size, out = at.static(args["self"], i + 2), at.static(node, i + 2)
@@ -91,14 +93,42 @@ def _max_unpool(at: Lowering, node: fx.Node) -> str:
 
 def _avg_pool(at: Lowering, node: fx.Node) -> str:
     args = bind(node)
-    attributes, _ = _window(at, node)
-    if args.get("divisor_override") is not None:
-        raise Unsupported("average pooling with its own divisor")
-    padded = any(attributes["pads"])
-    if padded and args["count_include_pad"] and "ceil_mode" in attributes:
-        raise Unsupported("average pooling that rounds up and counts padding")
+    attributes, axes = _window(at, node)
+    padded, divisor = any(attributes["pads"]), args.get("divisor_override")
+    counts = padded and args["count_include_pad"]
+    if "ceil_mode" in attributes and (counts or divisor):
+        return _rounded_up(at, node, attributes, axes, divisor)
+    if divisor is not None:
+        mean = at.op("AveragePool", at(args["self"]), count_include_pad=1, **attributes)
+        factor = math.prod(attributes["kernel_shape"]) / divisor
+        return at.op("Mul", mean, at.scalar(factor, at.dtype(node)))
     include = int(padded and args["count_include_pad"])
     return at.op("AveragePool", at(args["self"]), count_include_pad=include, **attributes)
+
+
+def _rounded_up(
+    at: Lowering, node: fx.Node, attributes: dict[str, Any], axes: int, divisor: int | None
+) -> str:
+    """Windows that count padding, and none of what lies beyond it; runtimes differ on those.
+
+    Padded first, and pooled as an image of that size. A window that begins behind the image itself
+    is one that torch leaves out.
+    """
+    value, pads, stride = bind(node)["self"], attributes["pads"], attributes["strides"]
+    around = [0, 0, *pads[:axes]] * 2
+    steps = at.graph.integers(stride)
+    spatial = at.vector([at.dim(value, a + 2) for a in range(axes)])
+    begin = at.op("Add", spatial, at.graph.integers([p - 1 for p in pads[:axes]]))
+    ends = at.op("Add", at.op("Div", begin, steps), at.graph.integers([1] * axes))
+    kept = at.graph.integers([0] * axes), ends, at.graph.integers(list(range(2, axes + 2)), "axes")
+    how = {"kernel_shape": attributes["kernel_shape"], "strides": stride}
+    if divisor is None:
+        padded = at.op("Pad", at(value), at.graph.integers(around, "pads"))
+        return at.op("Slice", at.op("AveragePool", padded, ceil_mode=1, **how), *kept)
+    more = [0, 0, *pads[:axes], 0, 0, *(p + s for p, s in zip(pads[:axes], stride, strict=True))]
+    padded = at.op("Pad", at(value), at.graph.integers(more, "pads"))
+    factor = at.scalar(math.prod(attributes["kernel_shape"]) / divisor, at.dtype(node))
+    return at.op("Slice", at.op("Mul", at.op("AveragePool", padded, **how), factor), *kept)
 
 
 def _adaptive(kind: str) -> Rule:
@@ -108,9 +138,10 @@ def _adaptive(kind: str) -> Rule:
         value, axes = args["self"], int(name[-2])
         if at.rank(value) != axes + 2:
             raise Unsupported("pooling without a batch")
-        wanted = per_axis(args["output_size"], axes)
-        if not all(isinstance(w, int) for w in wanted):
-            raise Unsupported("pooling to sizes that depend on the input's")
+        asked = args["output_size"]
+        if any(isinstance(w, fx.Node) for w in (asked if isinstance(asked, list) else [asked])):
+            return _to_sizes(at, node, kind, axes)
+        wanted = per_axis(asked, axes)
         if wanted == [1] * axes:
             return at.op(f"Global{kind}", at(value))
         sizes = [at.static(value, a + 2) for a in range(axes)]
@@ -125,6 +156,38 @@ def _adaptive(kind: str) -> Rule:
         return result
 
     return rule
+
+
+def _to_sizes(at: Lowering, node: fx.Node, kind: str, axes: int) -> str:
+    """Bins that the input counts: axis by axis, an entry is in a bin or it is not."""
+    value, asked, dtype = bind(node)["self"], bind(node)["output_size"], at.dtype(node)
+    result, rank = at(value), at.rank(value)
+    flat, behind = at.graph.integers([], "scalar_shape"), at.graph.integers([-1], "axes")
+    zero, one = (at.scalar(n, torch.int64) for n in (0, 1))
+    for axis in range(2, axes + 2):
+        sizes = at.dim(value, axis), at.size(asked[axis - 2])
+        size, number = (at.op("Reshape", at.vector([s]), flat) for s in sizes)
+        bins = at.op("Range", zero, number, one)
+        first = at.op("Div", at.op("Mul", bins, size), number)
+        rounding = at.op("Sub", number, one)
+        last = at.op("Mul", at.op("Add", bins, one), size)
+        last = at.op("Div", at.op("Add", last, rounding), number)
+        first, last = (at.op("Unsqueeze", edge, behind) for edge in (first, last))
+        entries = at.op("Range", zero, size, one)
+        within = at.op("And", at.op("GreaterOrEqual", entries, first),
+                       at.op("Less", entries, last))  # fmt: skip
+        order = [a for a in range(rank) if a != axis] + [axis]
+        line = at.op("Transpose", result, perm=order)
+        if kind == "AveragePool":
+            parts = at.op("Div", at.cast(within, torch.bool, dtype),
+                          at.cast(at.op("Sub", last, first), torch.int64, dtype))  # fmt: skip
+            line = at.op("MatMul", line, at.op("Transpose", parts, perm=[1, 0]))
+        else:
+            line = at.op("Unsqueeze", line, at.graph.integers([-2], "axes"))
+            line = at.op("Where", within, line, at.scalar(-math.inf, dtype))
+            line = at.op("ReduceMax", line, behind, keepdims=0)
+        result = at.op("Transpose", line, perm=[order.index(a) for a in range(rank)])
+    return result
 
 
 def _edges(at: Lowering, value: fx.Node, axis: int, number: int) -> tuple[list[str], list[str]]:

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from igc.emit.onnx.lower.context import Lowering, Rule, Size, Unsupported
+from igc.emit.onnx.lower.smooth import smoothed
 from igc.program.schema import bind
 
 MODES = ("linear", "nearest", "cubic")
@@ -32,12 +33,11 @@ def _resize(mode: str, exact: bool = False, smooth: bool = False) -> Rule:
         if mode == "cubic":
             attributes["cubic_coeff_a"] = -0.5 if smooth else -0.75
         if smooth:
-            if args["align_corners"]:
-                raise Unsupported("anti-aliased resizing with aligned corners")
-            # onnxruntime (1.31) goes wrong where a width becomes 1 and a height does not.
             height, width = (at.static(node, axis) for axis in (2, 3))
-            if width is None or (width == 1 and height != 1):
-                raise Unsupported("anti-aliased resizing to a width that is 1 or not known")
+            if width == 1 and height != 1:  # torch (2.13) repeats one row on the CPU
+                raise Unsupported("anti-aliased resizing to a width of 1, which torch gets wrong")
+            if args["align_corners"] or width is None:
+                return smoothed(at, node, mode)
             attributes |= {"antialias": 1, "exclude_outside": 1}
             attributes["coordinate_transformation_mode"] = "half_pixel"
         scales, sizes = args["scale_factors"], args["output_size"]

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from igc.testing import assert_equal, assert_minimal, compile_double
 from igc.testing.oracle import kernel_elements
 
+pytestmark = pytest.mark.slow  # whole networks, compiled and measured
+
 D, RANK = 24, 2
 X = (torch.zeros(2, D),)
 
