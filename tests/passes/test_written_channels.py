@@ -108,6 +108,15 @@ def into_an_empty_one(y: Tensor, z: Tensor) -> Tensor:
     return found
 
 
+@how
+def masks_of_every_size(y: Tensor, z: Tensor) -> Tensor:
+    mask = MASK.view(1, -1, *[1] * (y.ndim - 2))
+    chosen = torch.where(mask.expand_as(y), y, z)
+    ones = torch.zeros_like(y)
+    ones[:, 2:9] = 1
+    return chosen * ones + y * (1 - ones)
+
+
 class Net(nn.Module):
     def __init__(self, write: Write, images: bool) -> None:
         super().__init__()
