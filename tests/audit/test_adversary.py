@@ -102,6 +102,7 @@ def same_anyway(read: dict[str, Any], path: Any) -> bool:
     return model[path[1]].dims[0] == 1
 
 
+@pytest.mark.slow
 def test_kinds_of_leaves(read: dict[str, Any]) -> None:
     """The enumeration reaches every part of the manifest."""
     kinds = by_kind(read["manifest"], 1)

@@ -69,6 +69,7 @@ class Einsum(nn.Module):
         return torch.einsum(self.equation, *operands)
 
 
+@pytest.mark.slow
 def test_heads_are_not_merged_with_the_batch() -> None:
     """Torch's own way reshapes [batch, heads, ...] to one axis, along which no head can go."""
     shapes = ((2, 5, 3, 4), (2, 6, 3, 4))

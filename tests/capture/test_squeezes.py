@@ -74,6 +74,7 @@ def test_sizes_that_a_squeeze_asks_for_are_fixed(case: str) -> None:
     assert igc.verify(net, static).passed
 
 
+@pytest.mark.slow
 def test_it_is_told_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = Net(CASES["of a batch"][0]).eval()
     (fixed,) = fixed_axes(capture(net, (torch.randn(2, 3, 8, 8),)))

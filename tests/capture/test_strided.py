@@ -141,6 +141,7 @@ def test_the_program_reads_the_same_entries_at_every_size(name: str) -> None:
         assert differs(net, program, torch.randn(each, dtype=torch.float64)) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(("chunks",), READS))
 def test_the_static_network_does_too_and_holds_no_more_than_it_needs(
     name: str, tmp_path: Path

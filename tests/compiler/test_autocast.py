@@ -116,6 +116,7 @@ def test_a_static_network_rounds_where_its_module_does(part: str, name: str) -> 
         close(run(static, x), run(net, x), dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", slow_but(QUICK, PARTS))
 def test_a_network_with_parts_in_bfloat16_is_converted_whole(part: str) -> None:
     net = Inside(part).eval()

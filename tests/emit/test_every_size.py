@@ -35,6 +35,10 @@ FIXED = (
 )  # fmt: skip
 
 
+#: Decided by numbers that are folded: captured in float64 for the comparison there.
+ROUNDED = ("sampled", "nearest")
+
+
 class Gated(nn.Module):
     """Two branches, a gate, and the call between them and a head."""
 
@@ -75,7 +79,11 @@ def test_it_is_right_at_every_size_that_it_takes(name: str, tmp_path: Path) -> N
     example = torch.randn(2, 3, *captured_at)
     net = Gated(cases()[name], example).eval()
     exact = copy.deepcopy(net).double()
-    static, double = igc.compile(net, (example,)), igc.compile(exact, (example.double(),))
+    static = igc.compile(net, (example,))
+    if any(part in name for part in ROUNDED):  # what a rounded grid picks is another pixel
+        double = igc.compile(exact, (example.double(),))
+    else:
+        double = copy.deepcopy(static).double()
     dims = static.to_program().inputs[0].dims
     if not any(part in name for part in FIXED):
         assert {*dims[2:]} == {"height", "width"}
@@ -102,8 +110,8 @@ def _check(
         if not want.numel():
             return
         scale, error = float(want.abs().max()), off(rounded, want)
-        # The same operations on the same numbers, in sums of another order.
-        assert off(double(x.double()), want) <= 1e-10 * max(scale, 1.0)
+        # The same operations; what igc folded was rounded once, to float32.
+        assert off(double(x.double()), want) <= 16 * torch.finfo(torch.float32).eps * scale + 1e-10
     for file in files:
         (got,) = file.run(None, {file.get_inputs()[0].name: x.numpy()})
         # As verification has it: what the network itself loses, 16 times, and some roundings.

@@ -88,6 +88,7 @@ def in_bfloat16(part: str) -> tuple[igc.StaticNetwork, Tensor]:
     return igc.compile(net, (x,)), x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dtype", slow_but([torch.bfloat16], [torch.bfloat16, torch.float16, torch.float64])
 )

@@ -196,6 +196,7 @@ def test_a_drop_path_draws_in_training_alone() -> None:
     assert not all(torch.equal(output, outputs[0]) for output in outputs)
 
 
+@pytest.mark.slow
 def test_a_network_with_two_graphs_is_an_ordinary_module() -> None:
     net = gate(Blocks(), {"t": nn.Flatten(), "u": nn.Flatten()}, at="block").eval()
     assert net.training_graph is not None

@@ -146,6 +146,7 @@ def test_nothing_that_is_overwritten_is_kept(name: str) -> None:
     check(name, images=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but({"places"}, [*HOW]))
 def test_nor_of_images(name: str) -> None:
     check(name, images=True)

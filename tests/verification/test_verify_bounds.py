@@ -259,6 +259,7 @@ class Logistic(nn.Module):
         return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0.9703746438026428, 0.8118910193443298])
 def test_a_reference_that_was_lucky_in_its_rounding_is_asked_again(at: float) -> None:
     """Its one run errs by far less than the next value would; the other form errs as usual."""
