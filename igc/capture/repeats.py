@@ -71,6 +71,7 @@ class _Repeats:
         self.points = points
         self.constant: set[fx.Node] = set()
         self.repeated: set[fx.Node] = set()
+        self.picking: set[fx.Node] = set()  # those of `repeated` that are written to or expanded
 
     def visit(self, node: fx.Node) -> None:
         """Looks at the next node."""
@@ -85,6 +86,10 @@ class _Repeats:
             self.constant.add(node)
         elif self._repeats(node):
             self.repeated.add(node)
+            # What only fills and computes is left as it is: it selects nothing, and is not trained.
+            picks = op_name(node) in ALONG or op_name(node) in REPEATING | {"index_put"}
+            if picks or not self.picking.isdisjoint(node.all_input_nodes):
+                self.picking.add(node)
 
     def read_by(self, node: fx.Node) -> set[fx.Node]:
         """The repeated constants that a node reads, and need not read repeated."""
@@ -92,7 +97,7 @@ class _Repeats:
             return set()
         if not self._is_tensor(node):  # a product of sizes
             return set()
-        read = self.repeated.intersection(node.all_input_nodes)
+        read = self.picking.intersection(node.all_input_nodes)
         others = [n for n in node.all_input_nodes if n not in read and self._is_tensor(n)]
         rank = len(self._sizes(node))
         whole = all(
