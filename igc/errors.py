@@ -12,7 +12,10 @@ A message is one line: what is wrong, where (layer, file, op), what to do.
 
 from __future__ import annotations
 
+import linecache
 import unicodedata
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 _UNCLEAN = frozenset({"Cc", "Cs", "Cn", "Zl", "Zp"})
@@ -75,3 +78,17 @@ def is_clean(text: str) -> bool:
     """Whether a text can be shown on a line of its own: no control characters, no surrogates."""
     plain = text.isascii() and text.isprintable()
     return plain or not any(unicodedata.category(c) in _UNCLEAN for c in text)
+
+
+def line_of(frame: FrameType) -> str:
+    """The line of Python that a frame is at, as `net.py:31 'if h % 2:'`."""
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(file, number).strip()
+    return f"{Path(file).name}:{number}" + (f" '{text[:60]}'" if text else "")
+
+
+def line_outside(frame: FrameType | None, folders: tuple[str, ...]) -> str:
+    """The line of the innermost frame, from this one outwards, in none of the folders; or empty."""
+    while frame is not None and frame.f_code.co_filename.startswith(folders):
+        frame = frame.f_back
+    return "" if frame is None else line_of(frame)

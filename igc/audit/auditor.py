@@ -167,9 +167,10 @@ def _unread(deriver: Deriver, program: Program, chosen: list[int], found: Audit)
     Those that the graph alone does not show to be unread are tried out.
     """
     deriver.finish()
-    taken, inputs = decisions(program).program, deriver.inputs
+    by_constants = decisions(program)
+    taken, inputs = by_constants.program, deriver.inputs
     out = left_out(taken, program, deriver.held)
-    gates = hand_written_gates(taken, program, deriver.factors, out)
+    gates = hand_written_gates(by_constants, program, deriver.factors, out)
     argued = by_graph(taken, out, gates, chosen, inputs)
     found.gates = sorted(gate_names(program) | argued.given)
     found.left_out, found.zero = count(argued.out), count(argued.zero)

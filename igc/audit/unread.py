@@ -25,6 +25,7 @@ from torch import Tensor, fx
 
 from igc.certificate.manifest import ranges
 from igc.program import Program
+from igc.program.decisions import Decided
 from igc.program.digest import storage_key
 from igc.program.execute import execute
 from igc.program.nodes import copy_node
@@ -37,7 +38,6 @@ TILT = 0.125
 FLAT = frozenset({"relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "threshold", "clamp",
                   "clamp_min", "clamp_max", "softshrink", "hardshrink"})  # fmt: skip
 Part = tuple[str, Tensor]  # some elements of a constant
-TAKEN = "settled."  # how `igc.program.decisions.decisions` names a decision that it has taken
 ELEMENTWISE = frozenset({"mul", "add", "sub", "rsub", "div", "where", "lerp", "masked_fill"})
 
 #: By these a constant matrix of zeros and ones selects: a permutation, one-hot rows.
@@ -125,17 +125,16 @@ class Unread:
 
 
 def hand_written_gates(
-    program: Program, source: Program, factors: Collection[str], out: Mapping[str, Tensor]
+    decided: Decided, source: Program, factors: Collection[str], out: Mapping[str, Tensor]
 ) -> set[str]:
     """Constants that are gates by the way they are read, in networks that do not name them.
 
-    `program` is `source` with its decisions taken (`decisions`). A gate decides something, or is
+    `decided` is `source` with its decisions taken. A gate decides something, or is
     among `factors`, or is zeros and ones, at least in the elements that are left `out`; and all
     that is done with it is to multiply, add or choose. One of zeros and ones may be a matrix.
     """
-    nodes = {n.name: n for n in source.graph.nodes}
-    deciding: set[fx.Node] = {nodes[n.removeprefix(TAKEN)] for n in program.constants
-                              if n.startswith(TAKEN) and n not in source.constants}  # fmt: skip
+    program, at = decided.program, set(decided.nodes.values())
+    deciding = {n for n in source.graph.nodes if n.name in at}
     for node in reversed(source.graph.nodes):
         if node in deciding:
             deciding.update(node.all_input_nodes)
@@ -144,10 +143,9 @@ def hand_written_gates(
         n for n, v in program.constants.items()
         if v.dtype.is_floating_point and bool(((v == 0) | (v == 1) | ~out.get(n, v == v)).all())
     }  # fmt: skip
-    taken = program.constants.keys() - source.constants.keys()
     return {
         n for n in names | binary if n in program.constants
-        and _is_factor(program, n, ELEMENTWISE | PRODUCTS if n in binary else ELEMENTWISE, taken)
+        and _is_factor(decided, n, ELEMENTWISE | PRODUCTS if n in binary else ELEMENTWISE)
     }  # fmt: skip
 
 
@@ -162,23 +160,21 @@ def leaves_of(node: fx.Node) -> set[str]:
     return {str(n.target) for n in seen if n.op == "get_attr"} if constant else set()
 
 
-def _is_factor(
-    program: Program, name: str, factoring: frozenset[str], taken: Collection[str]
-) -> bool:
+def _is_factor(decided: Decided, name: str, factoring: frozenset[str]) -> bool:
     """Whether a constant, and what is made of it alone, is only a factor, a summand or a choice.
 
-    Decisions, `taken`, and numbers that the graph itself holds may have a part in what is made.
+    Decisions, and numbers that the graph itself holds, may have a part in what is made.
     """
     made: set[fx.Node] = set()
     numbers: set[fx.Node] = set()  # what is made of nothing: the zeros that a mask is written into
-    for node in program.graph.nodes:
+    for node in decided.program.graph.nodes:
         if node.op == "get_attr" and str(node.target) == name:
             made.add(node)
         elif node.op == "call_function" and numbers.issuperset(node.all_input_nodes):
             numbers.add(node)
         elif node.op == "call_function" and not made.isdisjoint(node.all_input_nodes):
             others = set(node.all_input_nodes) - made - numbers
-            if all(n.op == "get_attr" and str(n.target) in taken for n in others):
+            if all(n.op == "get_attr" and str(n.target) in decided.nodes for n in others):
                 made.add(node)
             elif op_name(node) not in factoring:
                 return False

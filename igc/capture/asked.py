@@ -18,8 +18,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from igc.capture.questions import line_of
-from igc.errors import Refused
+from igc.errors import Refused, line_of, line_outside
 
 # What Python asks of a tensor to go on by its value; torch.export can go on after the others.
 DECIDING = frozenset({
@@ -70,9 +69,7 @@ def has_mask(places: Any) -> bool:
 
 def asking_line(frame: FrameType | None) -> str:
     """The user's line in which a frame is, or from which it was called."""
-    while frame is not None and not _is_users(frame):
-        frame = frame.f_back
-    return line_of(frame) if frame is not None else "the forward"
+    return line_outside(frame, NOT_THE_USERS) or "the forward"
 
 
 def last_line(error: BaseException) -> str:

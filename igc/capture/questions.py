@@ -11,7 +11,6 @@ stage) nest remainders in remainders, and one question then takes minutes: a lim
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from typing import Any
 
 import torch
 
+from igc.errors import line_of, line_outside
 from igc.nn.asked import require_size
 
 # Operations in one question. Ordinary networks, also with resizing and pyramids, stay below 50;
@@ -87,7 +87,7 @@ def questions() -> Iterator[list[Question]]:
         if symbolic:
             line, by_python = _asking_line(sys._getframe(1)), True
             if not line and getattr(answer, "is_Number", False):
-                line, by_python = _nearest_line(sys._getframe(1)), False
+                line, by_python = line_outside(sys._getframe(1), (_TORCH, _CAPTURE)), False
             if line and (orig_expr, line) not in asked:
                 asked[orig_expr, line] = Question(orig_expr, answer, line, by_python)
                 found.append(asked[orig_expr, line])
@@ -122,17 +122,3 @@ def _asking_line(frame: FrameType | None) -> str:
             return ""
         frame = frame.f_back
     return ""
-
-
-def _nearest_line(frame: FrameType | None) -> str:
-    """The line of the user's that a kernel was called from."""
-    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _CAPTURE)):
-        frame = frame.f_back
-    return "" if frame is None else line_of(frame)
-
-
-def line_of(frame: FrameType) -> str:
-    """`net.py:31 'if h % 2:'` for the line that a frame is at."""
-    file, number = frame.f_code.co_filename, frame.f_lineno
-    text = linecache.getline(file, number).strip()
-    return f"{Path(file).name}:{number}" + (f" '{text[:60]}'" if text else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+
+from igc.errors import line_outside
 
 _OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 VALUE = "igc_value"  # node.meta: the node's value on the example inputs, tensors being fake
@@ -38,8 +39,8 @@ class Examples:
 
         Those are the same whatever the sizes are.
         """
-        value = node.meta[VALUE]
-        if not isinstance(value, (tuple, list)) and (line := _asking_line()) not in self.asked:
+        value, line = node.meta[VALUE], line_outside(sys._getframe(1), _OWN)
+        if not isinstance(value, (tuple, list)) and line not in self.asked:
             self.asked.append(line)
         return value
 
@@ -84,15 +85,6 @@ class Examples:
                 vars(module).update(attributes)
                 module._buffers.clear()
                 module._buffers.update(buffers)
-
-
-def _asking_line() -> str:
-    """The line of the backbone that is being run, as `net.py:31 'if h % 2:'`."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN):
-        frame = frame.f_back
-    file, number = frame.f_code.co_filename, frame.f_lineno
-    return f"{Path(file).name}:{number} '{linecache.getline(file, number).strip()[:60]}'"
 
 
 def attribute(root: nn.Module, path: str) -> Any:

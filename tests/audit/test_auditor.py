@@ -20,7 +20,7 @@ from igc.audit.reach import Reach, by_graph
 from igc.audit.unread import Unread, hand_written_gates, rows, tilted
 from igc.models.vit import ViT
 from igc.program import Program
-from igc.program.decisions import decided
+from igc.program.decisions import decided, decisions
 from igc.program.parsing import parse
 from igc.testing import architecture, build
 from igc.testing.gating import IDIOMS, select
@@ -189,7 +189,8 @@ def test_the_graph_alone_shows_every_idiom(idiom: str) -> None:
     x = torch.randn(2, 4)
     net = ByIdiom(idiom).eval()
     program = decided(igc.capture.capture(net, x))
-    gates = hand_written_gates(program, igc.capture.capture(net, x), (), {})
+    source = igc.capture.capture(net, x)
+    gates = hand_written_gates(decisions(source), source, (), {})
     out = left(program, shared=2)
     assert by_graph(program, out, gates, [0], [x]).open == {}
     with torch.no_grad():
@@ -215,7 +216,23 @@ def test_a_number_written_into_a_mask_where_a_decision_says_is_a_gate() -> None:
           @one f32[] 1
         """
     )
-    assert hand_written_gates(decided(source), source, (), {}) == {"one"}
+    assert hand_written_gates(decisions(source), source, (), {}) == {"one"}
+
+
+def test_a_constant_that_decides_and_scales_is_a_gate_and_one_that_scales_alone_is_not() -> None:
+    source = parse(
+        """
+        program(x: f32[batch=2, 3]) f32
+          open = gt.Scalar(@alpha, 0)
+          soft = mul.Tensor(x, @alpha)
+          kept = where.self(open, x, soft)
+          y = mul.Tensor(kept, @scale)
+          return y=y
+          @alpha f32[3] 0.5 -1 2
+          @scale f32[3] 0.5 -1 2
+        """
+    )
+    assert hand_written_gates(decisions(source), source, (), {}) == {"alpha"}
 
 
 class ByIdiom(nn.Module):
