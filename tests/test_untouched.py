@@ -116,6 +116,7 @@ def test_every_public_name_is_tried() -> None:
     assert set(igc.__all__) == {*CALLS, *ON_STATIC, *ELSEWHERE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_a_gated_module_stays_as_it_was(name: str, tmp_path: Path) -> None:
     net = gated()

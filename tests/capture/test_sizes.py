@@ -41,6 +41,7 @@ class Net(nn.Module):
         return self.part(self.keep * y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HALVES)
 def test_halves_of_odd_sizes_are_those_of_the_network(name: str) -> None:
     net = Net(HALVES[name]).double().eval()

@@ -54,6 +54,7 @@ class Net(nn.Module):
         return self.call(self.a(x)) * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_sizes_that_a_squeeze_asks_for_are_fixed(case: str) -> None:
     call, shape, dims = CASES[case]

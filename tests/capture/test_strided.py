@@ -126,6 +126,7 @@ def differs(net: nn.Module, program: Program, x: Tensor) -> float:
     return float((exact(x) - got).detach().abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READS)
 def test_the_program_reads_the_same_entries_at_every_size(name: str) -> None:
     read, shape = READS[name]
@@ -166,6 +167,7 @@ def layouts(shape: tuple[int, ...]) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("layout", layouts((1, 1, 1, 1)))
 def test_steps_are_those_of_the_example_s_layout(layout: str, batch: int) -> None:

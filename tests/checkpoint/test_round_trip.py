@@ -23,6 +23,7 @@ from igc.program.execute import execute
 from igc.testing import ARCHITECTURES, architecture, build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_loaded_network_computes_the_same(case: str, saved: Callable[[str], Saved]) -> None:
     net, inputs, path = saved(case)

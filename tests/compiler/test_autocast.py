@@ -105,6 +105,7 @@ def close(a: Tensor, b: Tensor, dtype: torch.dtype) -> None:
     assert float((a.double() - b.double()).abs().max()) <= bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but({"bfloat16"}, NARROW))
 @pytest.mark.parametrize("part", slow_but({"norm", "casts", "shares", "constants"}, PARTS))
 def test_a_static_network_rounds_where_its_module_does(part: str, name: str) -> None:
@@ -176,6 +177,7 @@ def test_autocast_around_igc_is_no_part_of_the_network() -> None:
     torch.testing.assert_close(run(static, x), run(net, x), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cuda", "decorated", "off"])
 def test_autocast_as_repositories_spell_it(kind: str) -> None:
     class Net(nn.Module):

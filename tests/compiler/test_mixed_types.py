@@ -33,6 +33,7 @@ class Attending(nn.Module):
         return z.to(x.dtype)[..., :6] @ self.out.weight.t()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("outer", "inner"),
     [

@@ -84,6 +84,7 @@ def imported(folder: Path) -> Any:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRAPS)
 def test_the_structure_comes_back(kind: str, tmp_path: Path) -> None:
     wrap, names = WRAPS[kind]

@@ -134,6 +134,7 @@ def test_nddr_adds_one_fusion_per_task_and_stage() -> None:
 QUICK_ROWS = {row for row in ROWS if "HRNet" not in row.network}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row", slow_but(QUICK_ROWS, ROWS), ids=lambda row: f"{row.network}, {row.unit}"
 )

@@ -107,6 +107,7 @@ def gated(kind: str) -> nn.Module:
     return net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", slow_but({"grouped"}, KINDS))
 def test_not_a_weight_more_than_needed(kind: str) -> None:
     net, x = gated(kind).double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)

@@ -141,6 +141,7 @@ def check(name: str, images: bool) -> None:
     assert_minimal(net, static, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOW)
 def test_nothing_that_is_overwritten_is_kept(name: str) -> None:
     check(name, images=False)

@@ -42,6 +42,7 @@ def joined() -> igc.nn.GatedNetwork:
     return net.eval()
 
 
+@pytest.mark.slow
 def test_every_row_is_a_layer(joined: igc.nn.GatedNetwork, tmp_path: Path) -> None:
     modules = dict(joined.named_modules())
     static = igc.compile(joined, picture())
