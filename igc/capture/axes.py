@@ -121,7 +121,7 @@ class _Capture:
             if twins and self._takes_apart(found, twins):
                 self.apart |= twins
                 continue
-            stale = self._take_what_torch_fixed(found) | self._refuted(found)
+            stale = self._take_what_torch_fixed(found) or self._refuted(found)
             if not stale:
                 return self._noted(found.program)
 
