@@ -118,14 +118,18 @@ class Forms:
     zeros: dict[fx.Node, dict[int, NDArray[np.bool_]]] = field(default_factory=dict)
     patterns: dict[tuple[fx.Node, int, int], NDArray[np.bool_]] = field(default_factory=dict)
 
-    def read(self, node: fx.Node, axis: int | None, size: int) -> Form:
-        """The form of `node` as an operand along `axis`."""
+    def read(self, node: fx.Node, axis: int | None, size: int, *, computed: bool = False) -> Form:
+        """The form of `node` as an operand along `axis`.
+
+        Arithmetic is read from the node itself, unless only forms read it, so that it need not be
+        computed; `computed` asks for it to be.
+        """
         form = self.form.get(node)
         if form is None or (form.axis is not None and form.axis != axis):
             return own(node, axis, size)
         if axis is not None:
             form = form.lift(axis, size)
-        if node in self.virtual:
+        if node in self.virtual and not computed:
             return form
         return _short(form, node)
 

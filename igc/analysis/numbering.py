@@ -221,7 +221,8 @@ class Numbering:
         for before, same in found:
             if forms.facts.shape(node) != forms.facts.shape(before) or same.shape != left.shape:
                 continue
-            read = forms.read(before, axis, size)
+            read = forms.read(before, axis, size, computed=True)
+            assert (read.copies | read.constant).all(), node.name  # a shift would be lost
             mine = same & left & ~read.constant
             pieces += [
                 p for p in read.scaled(mine.astype(np.float64)).pieces if p.coefficient.any()

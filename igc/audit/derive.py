@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from igc.audit.recipes import Evaluator
+from igc.audit.recipes import EQUAL, Evaluator
 from igc.audit.unread import differentiable, leaves_of
 from igc.program import Program
 from igc.program.decisions import decides, decisions, snapped
@@ -139,7 +139,7 @@ class Deriver(Evaluator):
                 other = self.nodes[twin.node]
                 i, c = self.numbers(twin.places), self.numbers(twin.own)
                 a, b = (self.stored[n].movedim(axis, 0) for n in (self.nodes[part.source], other))
-                if not torch.allclose(a[of[i]], b[c], 1e-10, 1e-10):
+                if not torch.allclose(a[of[i]], b[c], EQUAL, EQUAL):
                     raise ValueError(f"'{twin.node}' does not equal '{part.source}'")
                 total.index_add_(0, i, self._slope(node, axis, cut, other, out[i], c))
             result[self.numbers(part.at)] = total

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from igc.certificate.manifest import numbers
-from igc.program.recipe import Groups, Recipe, Scale, Select, Shift, Take, Transposed
+from igc.program.recipe import Groups, Recipe, Same, Scale, Select, Shift, Take, Transposed
+
+EQUAL = 1e-10  # relative and absolute
 
 
 class Evaluator:
@@ -81,6 +83,18 @@ class Evaluator:
     def select(self, recipe: Select) -> Tensor:
         """One entry of an axis."""
         return self._of(recipe.of).select(recipe.axis, recipe.number)
+
+    def same(self, recipe: Same) -> Tensor:
+        """What several recipes give; `ValueError` where they do not give the same."""
+        values = [self._of(each) for each in recipe.of]
+        for other in values[1:]:
+            if other.shape != values[0].shape or not torch.allclose(
+                other, values[0], EQUAL, EQUAL, equal_nan=True
+            ):
+                raise ValueError("recipes that are said to give the same give different numbers")
+        if not values[0].dtype.is_floating_point:
+            return values[0]
+        return torch.stack(values).mean(0)  # it depends on what each of them reads
 
     def transposed(self, recipe: Transposed) -> Tensor:
         """A matrix, transposed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,10 +10,11 @@ from torch import fx
 
 from igc.analysis.numbering import freeze
 from igc.passes.record import Record
-from igc.program import Program
+from igc.program import Origin, Program
 from igc.program.digest import raw_bytes
 from igc.program.nodes import copy_node
 from igc.program.rebuild import Env, rebuild
+from igc.program.recipe import same
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,16 @@ class MergeDuplicates:
         """The program without repeats; the same object where there were none."""
         seen: dict[Any, fx.Node] = {}
         merged = False
+        origins = dict(program.origins)
 
         def make(graph: fx.Graph, node: fx.Node, env: Env) -> fx.Node:
             nonlocal merged
             key = _key(node, env, program)
             if key in seen:
                 merged = True
+                if key[0] == "content":
+                    name = str(seen[key].target)
+                    origins[name] = _both(origins[name], program.origins[str(node.target)])
                 return seen[key]
             new = copy_node(graph, node, env.__getitem__)
             if key is not None:
@@ -44,7 +49,15 @@ class MergeDuplicates:
             return new
 
         result = rebuild(program, make)
-        return result if merged else program
+        return (
+            replace(result, origins={n: origins[n] for n in result.origins}) if merged else program
+        )
+
+
+def _both(kept: Origin, other: Origin) -> Origin:
+    """The origin of a constant that stands for two: it is made of what both are made of."""
+    parts = tuple(dict.fromkeys((*kept.parts, *other.parts)))
+    return replace(kept, parts=parts, recipe=same(kept.recipe, other.recipe))
 
 
 def _key(node: fx.Node, env: Env, program: Program) -> Any:

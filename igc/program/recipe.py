@@ -45,8 +45,9 @@ class Recipe(_Data):
         """The recipe and those that it is made of."""
         yield self
         for _, value in self._fields():
-            if isinstance(value, Recipe):
-                yield from value.within()
+            for part in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(part, Recipe):
+                    yield from part.within()
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,29 @@ class Transposed(Recipe):
     of: Recipe
 
 
+@dataclass(frozen=True)
+class Same(Recipe):
+    """What several recipes give: constants that hold the same numbers were made one."""
+
+    kind: ClassVar[str] = "same"
+    of: Sequence[Recipe]
+
+
 KINDS: dict[str, type[Recipe]] = {
     made.kind: made
-    for made in (Stored, Computed, Take, Select, Groups, Scale, Shift, Slope, Known, Transposed)
+    for made in (
+        Stored,
+        Computed,
+        Take,
+        Select,
+        Groups,
+        Scale,
+        Shift,
+        Slope,
+        Known,
+        Transposed,
+        Same,
+    )
 }
 
 
@@ -192,6 +213,9 @@ def from_data(data: Any) -> Recipe:
     if made is Slope:
         _, node, axis, size, parts = _exactly(5, data)
         return Slope(node, axis, size, [_part(p) for p in parts])
+    if made is Same:
+        _, recipes = _exactly(2, data)
+        return Same([from_data(each) for each in _exactly(len(recipes), recipes)])
     count = len(fields(made)) + 1  # type: ignore[arg-type]  # every kind is a dataclass
     return made(*map(_read, _exactly(count, data)[1:]))
 
@@ -205,6 +229,14 @@ def take(recipe: Recipe | None, index: Sequence[Numbers | None]) -> Recipe | Non
         for old, new in zip(recipe.index, index, strict=True)
     )
     return Take(recipe.of, joined)
+
+
+def same(first: Recipe | None, second: Recipe | None) -> Recipe | None:
+    """The recipe of a constant that stands for two."""
+    if first is None or second is None or first == second:
+        return first if second is None else second
+    parts = [r.of if isinstance(r, Same) else (r,) for r in (first, second)]
+    return Same(tuple(dict.fromkeys((*parts[0], *parts[1]))))
 
 
 def over(kind: type[Recipe], *parts: Any) -> Recipe | None:

@@ -169,3 +169,42 @@ def test_groups_keep_equal_widths_and_say_so() -> None:
         """,
         why=("groups keep equal widths: 2 kernel columns more than live",),
     )
+
+
+def test_channels_that_repeat_a_sum_with_a_constant_are_taken_from_that_sum() -> None:
+    """Though only a concatenation reads it, and so could have been told what it is made of."""
+    becomes(
+        SliceChannels(),
+        """
+        program(x: f32[batch=2, 6]) f32
+          a = relu(x)
+          first = index_select(a, 1, @first)
+          second = index_select(a, 1, @second)
+          one = add.Tensor(first, @shift)
+          two = add.Tensor(second, @shift)
+          both = cat([one, two], 1)
+          seg = linear(both, @seg.weight)
+          return seg=seg
+          @first i64[4] 0 1 2 3
+          @second i64[4] 0 1 4 5
+          @shift f32[4] 0.5 1 2 3
+          @seg.weight f32[2, 8]
+        """,
+        """
+        program(x: f32[batch=2, 6]) f32
+          a = relu(x)
+          slice_tensor = slice.Tensor(a, 1, 0, 4, 1)
+          slice_tensor_1 = slice.Tensor(a, 1, 4, 6, 1)
+          one = add.Tensor(slice_tensor, @shift)
+          slice_tensor_2 = slice.Tensor(@shift, 0, 2, 4, 1)
+          two = add.Tensor(slice_tensor_1, slice_tensor_2)
+          cat_default = cat([one, two], 1)
+          index_select_default = index_select(cat_default, 1, @index)
+          cat_default_1 = cat([one, index_select_default], 1)
+          seg = linear(cat_default_1, @seg.weight)
+          return seg=seg
+          @shift f32[4] 0.5 1 2 3
+          @seg.weight f32[2, 8]
+          @index i64[4] 0 1 4 5
+        """,
+    )
