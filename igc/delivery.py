@@ -106,9 +106,9 @@ def _write(
             judge=Agreement(static) if proof is None else _judge(proof, str(targets.onnx)),
             verification=None if proof is None else lambda _: proof.ways(),
         )
-        figures = None if proof is None else proof.figures()
+        compared = None if proof is None else proof.compared()
         certify(
-            static, model, place.file(manifest_path(targets.onnx)), given.hashes(static), figures
+            static, model, place.file(manifest_path(targets.onnx)), given.hashes(static), compared
         )
         files = [model]
         if targets.torch is not None:

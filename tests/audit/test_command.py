@@ -47,11 +47,11 @@ def test_audit_holds(compiled, cli) -> None:
 def test_the_manifest_says_what_was_verified(compiled, original) -> None:
     manifest = json.loads(compiled.manifest.read_text())
     (way,) = (w for w in manifest["verification"]["static"] if "float64" in w)
-    for figures in manifest["verification"]["static"][way].values():
-        assert figures["error"] <= figures["bound"] <= 1e-9
+    assert manifest["verification"]["static"][way] == ["a", "b"]
+    assert all(names == ["a", "b"] for names in manifest["verification"]["onnx"].values())
     assert manifest["tools"]["igc"]
     assert compiled.manifest.stat().st_size < 60_000
-    # The library writes the same tensors; only the figures differ.
+    # The library writes the same tensors; only what was compared differs.
     other = json.loads(original.manifest.read_text())
     assert {k: manifest[k] for k in ("index", "tensors")} == {
         k: other[k] for k in ("index", "tensors")
