@@ -47,10 +47,11 @@ def command(
     """Check a compiled model's certificate against the checkpoint, without the compiler.
 
     Every tensor is derived anew from the checkpoint as the manifest MODEL.manifest.json says, the
-    rows left out are shown to be unread, and the outputs are compared.
+    rows left out are shown to be unread, the outputs are compared, and the graph is shown to
+    compute the gated network for every input.
 
     Exit code 0: the certificate holds. 1: it does not, and what is wrong is named. 2: it could not
-    be checked.
+    be checked, or not be shown for every input; the first node where the proof stops is named.
 
     Examples:
 
@@ -74,16 +75,19 @@ def command(
         print_json(found.to_dict())
     else:
         typer.echo(_told(found))
-    if not found.passed:
+    if found.failures:
         raise typer.Exit(1)
+    if not found.passed:
+        raise typer.Exit(2)
 
 
 def _told(found: Audit) -> str:
-    if not found.passed:
+    if found.failures:
         return "\n  ".join([f"the certificate of {found.model} does not hold:", *found.failures])
+    held = "holds for what was tried" if found.not_shown else "holds"
     return "\n  ".join(
         [
-            f"the certificate of {found.model} holds:",
+            f"the certificate of {found.model} {held}:",
             f"{found.moved} tensors are rows of the checkpoint, bit for bit",
             f"{found.folded} tensors are folded from it: {found.worst_ulps:.3g} ulp at most, "
             f"{found.allowed_ulps} are allowed",
@@ -91,6 +95,11 @@ def _told(found: Audit) -> str:
             *_left_out(found),
             f"{len(found.gates)} tensors are gates and mixes: they are taken as given",
             f"the outputs are those of the gated network: {', '.join(found.outputs)}",
+            *(
+                [f"not shown for every input: {found.not_shown}"]
+                if found.not_shown
+                else ["the graph computes the gated network, for every input"]
+            ),
         ]
     )
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from igc.audit.derive import Deriver
 from igc.audit.interface import interface_problems
 from igc.audit.reach import by_graph
+from igc.audit.translation.validate import validate
 from igc.audit.unread import Unread, count, gate_names, hand_written_gates, left_out, rows
 from igc.certificate.manifest import (
     Certified,
@@ -40,7 +41,11 @@ MALFORMED = (KeyError, ValueError, TypeError, IndexError, AttributeError, Runtim
 
 @dataclass
 class Audit:
-    """The outcome. `failures` is empty where every check passed; counts are of compiled tensors."""
+    """The outcome. `failures` is empty where nothing is wrong; counts are of compiled tensors.
+
+    `not_shown` says where the proof stops that the graph computes the gated network, for every
+    input; empty where it was shown.
+    """
 
     model: str
     failures: list[str] = field(default_factory=list)
@@ -56,11 +61,12 @@ class Audit:
     outputs: list[str] = field(default_factory=list)
     gates: list[str] = field(default_factory=list)
     verification: Any = None
+    not_shown: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether the certificate holds."""
-        return not self.failures
+        """Whether the certificate holds: nothing is wrong, and the graph was shown to be right."""
+        return not self.failures and not self.not_shown
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -94,6 +100,9 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
     _tensors(certified, deriver, found)
     _unread(deriver, program, [program.outputs.index(n) for n in names], found)
     found.failures += verify(program, model, tasks=names).failures
+    translation = validate(certified.model, program)
+    found.failures += translation.findings
+    found.not_shown = translation.stopped
     return found
 
 

@@ -1,0 +1,1 @@
+"""Translation validation: the ONNX graph is shown to compute the gated network, for every input."""
