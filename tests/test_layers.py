@@ -16,9 +16,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 #: From the roof down. A folder of igc/ is one floor, a file at its root too.
 FLOORS = (
-    "cli", "demo", "testing", "__init__", "rebuild", "delivery", "train", "reports", "audit", "verification",
-    "compiler", "checkpoint", "certificate", "emit", "branching", "onnx_files", "passes", "capture",
-    "analysis", "ops", "program", "models", "nn", "files", "errors", "version",
+    "cli", "demo", "testing", "__init__", "rebuild", "delivery", "train", "reports", "audit",
+    "verification", "compiler", "checkpoint", "certificate", "emit", "branching", "onnx_files",
+    "passes", "capture", "analysis", "ops", "program", "models", "nn", "files", "errors",
+    "version",
 )  # fmt: skip
 #: What may import upwards, and why.
 UPWARDS = {

@@ -102,13 +102,14 @@ def made(
         return Made(data, None, (), told)
     assert found.static.compiled_from is not None
     read = dict(found.static.compiled_from.hashes)
-    whole_file = hashes(checkpoint, network)
+    held = hashes(checkpoint, network)
+    file = held[""] if told.from_file else ""
     content = json.loads(text)
     content["verification"] = ways.compared() if told.verified else None
     return Made(
         data[: -len(seal(text))],
         content,
-        tuple(map(_told_of, (read | whole_file, read | {"": whole_file[""]}, read | {"": ""}))),
+        (_told_of(read | held), _told_of(read | {"": file})),
         told,
     )
 
