@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import version
 
 from igc.version import __version__
@@ -12,5 +13,9 @@ TOOLS = ("torch", "numpy", "onnx", "onnxruntime", "onnxsim")
 
 def installed() -> dict[str, str]:
     """The versions at hand, by tool; igc and Python first."""
-    own = {"igc": __version__, "python": platform.python_version()}
-    return own | {tool: version(tool) for tool in TOOLS}
+    return {"igc": __version__, "python": platform.python_version(), **_foreign()}
+
+
+@cache
+def _foreign() -> dict[str, str]:
+    return {tool: version(tool) for tool in TOOLS}

@@ -103,13 +103,15 @@ def made(
     assert found.static.compiled_from is not None
     read = dict(found.static.compiled_from.hashes)
     held = hashes(checkpoint, network)
-    file = held[""] if told.from_file else ""
+    as_delivered = _told_of(read | held)
+    as_exported = _told_of(read | {"": held[""] if told.from_file else ""})
+    of_a_module = isinstance(source, Program)  # of the one that was saved, not of the file
     content = json.loads(text)
     content["verification"] = ways.compared() if told.verified else None
     return Made(
         data[: -len(seal(text))],
         content,
-        (_told_of(read | held), _told_of(read | {"": file})),
+        (as_exported,) if of_a_module else (as_delivered, as_exported),
         told,
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import onnx
@@ -23,6 +23,8 @@ from igc.rebuild.told import Told, told
 from igc.testing.mutations import KINDS, mutations
 
 NAMES = ("plain", "split groups", "one task", "float16", "bfloat16", "recurrent", "a fixed axis")
+
+STEP = {"recurrent": 7}  # of its thousands of changes every seventh; it has no node on its own
 
 
 def resealed(model: onnx.ModelProto, manifest: bytes) -> Given:
@@ -68,7 +70,7 @@ def test_no_change_of_a_model_comes_out_the_same(name: str, tmp_path: Path) -> N
     again = resealed(original.model, original.manifest)
     assert not compare("", again, compiled(told(again.model))).differences
     kinds: Counter[str] = Counter()
-    for change, changed in mutations(original.model):
+    for change, changed in islice(mutations(original.model), 0, None, STEP.get(name, 1)):
         forged = resealed(changed, original.manifest)
         if forged.data == original.data:  # of the entry that is written anew
             assert "igc.manifest_sha256" in change
@@ -78,28 +80,20 @@ def test_no_change_of_a_model_comes_out_the_same(name: str, tmp_path: Path) -> N
         assert found.differences, change
         assert found.comparable, change
         assert all("\n" not in line for line in found.differences), change
-        plain = replace(original, data=changed.SerializeToString(), model=changed)
-        assert compare("", plain, compiled(told(changed))).differences, change
     assert set(kinds) == set(KINDS)
     assert kinds.total() > 300
 
 
 @pytest.mark.slow
 def test_some_changes_through_the_whole_of_a_rebuild(tmp_path: Path) -> None:
-    """One of each sort, read from the disk as a user's files are."""
+    """A few of each kind, read from the disk as a user's files are."""
     checkpoint, model = CASES["plain"].delivered(tmp_path)
     network, original = igc.load(checkpoint), given(model)
-    seen = set()
-    for change, changed in mutations(original.model):
-        sort = change.rpartition(": ")[2].split()[0], change.split()[1]
-        if sort in seen:
-            continue
-        seen.add(sort)
-        forged = resealed(changed, original.manifest)
-        model.write_bytes(forged.data)
-        model.with_suffix(".manifest.json").write_bytes(forged.manifest)
-        if forged.data != original.data:
+    for kind in KINDS:
+        for change, changed in [*mutations(original.model, (kind,))][::40][:5]:
+            forged = resealed(changed, original.manifest)
+            model.write_bytes(forged.data)
+            model.with_suffix(".manifest.json").write_bytes(forged.manifest)
             found = rebuild(model, network, checkpoint)
             assert found.differences, change
             assert found.comparable, change
-    assert len(seen) > 80
