@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from model_zoo import SIZE, ZOO, build, encoder, heads, hrnet, pictures, vit
+from program_texts import assert_told
 from slowness import slow_but
 from torch import nn
 
@@ -20,7 +21,7 @@ import igc
 from benchmarks.counting import count
 from igc.analysis.cost import Cost, cost
 from igc.capture import capture
-from igc.compiler import compile_program
+from igc.compiler import compilation, compile_program
 from igc.emit.onnx.by_torch import export_by_torch
 from igc.emit.onnx.lower import Unsupported
 from igc.emit.onnx.model import OPSET, direct
@@ -100,11 +101,12 @@ def check(program: Program, path: Path) -> Cost:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but({"vit"}, sorted(ZOO)))
 def test_a_model_costs_what_its_onnx_file_does(name: str, tmp_path: Path) -> None:
+    """It is compiled once: captured and compiled it also goes through its text and back."""
     network = build(name)
-    assert (
-        check(capture(network, pictures()), tmp_path / "net.onnx").macs
-        == count(network, pictures()).macs
-    )
+    made = compilation(network, pictures())
+    assert check(made.gated, tmp_path / "net.onnx").macs == count(network, pictures()).macs
+    for program in (made.gated, made.program):
+        assert_told(program)
 
 
 def tokens() -> dict[str, nn.Module]:
