@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -173,17 +174,18 @@ def test_changes_of_a_forged_model(certificate, read) -> None:
             what = stated["from"][0][0] if "from" in stated else "numbers"
         elif what.startswith("output "):
             what = "output"
+        how = re.sub(r"\[\d\]", "", how)  # one entry of each attribute
         if f"{what}: {how}" in seen:
             continue
         seen[f"{what}: {how}"] = name
+        folded = what in ("scale", "shift", "slope") and how == "one step"  # 1 ulp is allowed
+        known = name.startswith("metadata igc.outputs: ") or not name.startswith(HARMLESS)
+        if folded or not known:
+            continue
         certificate.onnx.write_bytes(read["model"].SerializeToString(deterministic=True))
         certificate.change_model(change)
         certificate.forge()
-        told = failures(certificate, read)
-        folded = what in ("scale", "shift", "slope") and how == "one step"  # 1 ulp is allowed
-        known = name.startswith("metadata igc.outputs: ") or not name.startswith(HARMLESS)
-        if known and not folded:
-            assert told, name
+        assert failures(certificate, read), name
     assert len(seen) > 60
 
 
