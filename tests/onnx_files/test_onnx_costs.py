@@ -16,6 +16,8 @@ from model_zoo import SIZE, ZOO, build, encoder, heads, hrnet, pictures, vit
 from program_texts import assert_told
 from slowness import slow_but
 from torch import nn
+from torch.testing import assert_close
+from torch.utils import _pytree as pytree
 
 import igc
 from benchmarks.counting import count
@@ -32,6 +34,7 @@ from igc.models.mobilenet import mobilenet_v2
 from igc.models.vit import ViT, gated_layers
 from igc.onnx_files.cost import onnx_cost
 from igc.program import Program
+from igc.program.execute import execute
 
 INPUT = {"x": (1, 3, *SIZE)}
 
@@ -101,10 +104,17 @@ def check(program: Program, path: Path) -> Cost:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but({"vit"}, sorted(ZOO)))
 def test_a_model_costs_what_its_onnx_file_does(name: str, tmp_path: Path) -> None:
-    """It is compiled once: captured and compiled it also goes through its text and back."""
+    """It is compiled once: captured it also computes the same at another batch, captured and
+    compiled it goes through its text and back."""
     network = build(name)
     made = compilation(network, pictures())
     assert check(made.gated, tmp_path / "net.onnx").macs == count(network, pictures()).macs
+    assert isinstance(made.gated.inputs[0].dims[0], str)
+    with torch.no_grad():
+        x = pictures(3).double()
+        wanted, _ = pytree.tree_flatten(network.double()(x))
+        found = execute(made.gated, (x,), dtype=torch.float64)
+    assert_close(found, wanted, rtol=1e-12, atol=1e-12)
     for program in (made.gated, made.program):
         assert_told(program)
 
