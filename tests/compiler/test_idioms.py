@@ -39,7 +39,7 @@ def _spec(name: str, idiom: str, i: int) -> Spec:
     mix = MIXES[(i + i // 8) % 4]
     return architecture(
         name, idiom=idiom, mix=mix if mix != "einsum" or i % 3 == 0 else "stack",
-        pattern=PATTERNS[(3 * i + 2) % 8], tasks=(2, 3, 1, 4, 2)[i % 5],
+        pattern=PATTERNS[(3 * i + 2) % 8], tasks=(2, 3, 1, 2, 2)[i % 5],
         returns=RETURNS[(i + i // 4) % 4], seed=i,
     )  # fmt: skip
 
