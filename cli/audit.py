@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import rebuilt
 from .common import (
     example_inputs,
     load_network,
@@ -42,6 +43,15 @@ def command(
     model: Model = None,
     key: Key = None,
     shapes: Input = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Instead, compile the checkpoint anew and compare every byte of the model and its "
+            "manifest. Quick, and trusts the compiler; needs the versions of the tools that the "
+            "model was made with.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check a compiled model's certificate against the checkpoint, without the compiler.
@@ -53,14 +63,22 @@ def command(
     Exit code 0: the certificate holds. 1: it does not, and what is wrong is named. 2: it could not
     be checked, or not be shown for every input; the first node where the proof stops is named.
 
+    With --rebuild the checkpoint is compiled anew instead. 0: the same, 1: what differs is named,
+    2: it cannot be rebuilt.
+
     Examples:
 
       igc audit model.onnx --against gated.pt
+
+      igc audit model.onnx --against gated.pt --rebuild
 
       igc audit model.onnx --against weights.pt --model nets.py:make_net --input 1x3x224x224
     """
     inputs = example_inputs(shapes)
     require_file(onnx)
+    if rebuild:
+        rebuilt.check(onnx, against, model, key, inputs, as_json=as_json)
+        return
     with only_results_on_stdout():
         require_shapes(against, model, inputs)
         network = load_network(against, model, key)

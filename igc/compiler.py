@@ -74,7 +74,11 @@ def compilation(
         static.to(device_of(module_or_path))
     static.record = record
     from_file = not isinstance(module_or_path, (nn.Module, Program))
-    static.compiled_from = source_of(whole, str(whole.note["source_sha256"]) if from_file else "")
+    static.compiled_from = source_of(
+        whole,
+        str(whole.note["source_sha256"]) if from_file else "",
+        {"split_groups": split_groups, "stop_after": stop_after},
+    )
     return Compilation(gated, program, static, record)
 
 

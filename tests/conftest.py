@@ -26,7 +26,7 @@ _COMMON = {
 }
 # The same examples in every run, so that a change is what a failure speaks of; fuzz draws new ones.
 settings.register_profile("dev", max_examples=25, derandomize=True, **_COMMON)
-settings.register_profile("ci", max_examples=40, derandomize=True, **_COMMON)
+settings.register_profile("ci", max_examples=32, derandomize=True, **_COMMON)
 settings.register_profile("fuzz", max_examples=2000, **_COMMON)
 settings.load_profile(os.environ.get("IGC_HYPOTHESIS_PROFILE", "dev"))
 

@@ -17,7 +17,11 @@ NAME = re.compile(r"\bigc(?:\.[a-z_]\w*)+", re.IGNORECASE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 TARGET = re.compile(r"(?:`|^|^    )make ([a-z][\w/.-]*)", re.MULTILINE)
 #: Entries in the metadata of an ONNX file are written like names of modules.
-METADATA = {f"igc.{key}" for key in ("manifest_sha256", "tasks", "inputs", "input_shapes")}
+METADATA = {
+    f"igc.{key}"
+    for key in ("manifest_sha256", "tasks", "inputs", "input_shapes", "options", "outputs",
+                "source_sha256")
+}  # fmt: skip
 
 
 def missing(text: str, folder: Path = ROOT) -> Iterator[str]:

@@ -48,6 +48,11 @@ def seal(manifest: bytes) -> bytes:
     return bytes(onnx.ModelProto(metadata_props=[entry]).SerializeToString(deterministic=True))
 
 
+def written(content: Mapping[str, Any]) -> bytes:
+    """The bytes of a manifest, the same for the same content."""
+    return (json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n").encode()
+
+
 def read(path: Path) -> Certified:
     """The model at `path` and its manifest. Raises `BadInput` where either cannot be read."""
     beside = manifest_path(path)

@@ -7,11 +7,8 @@ stored once, and both recipes are listed.
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +24,13 @@ from igc.certificate.manifest import (
     sha256,
     tensor_of,
     wiring,
+    written,
 )
+from igc.certificate.tools import installed
 from igc.emit.torch.static import StaticNetwork, runnable
 from igc.program import Program
 from igc.program.recipe import Recipe, Stored, Transposed
-from igc.version import __version__
 
-TOOLS = ("torch", "numpy", "onnx", "onnxruntime", "onnxsim")
 MOST_NUMBERS = 1 << 16  # floating ones that a tensor of the graph's own, such as a scalar, may hold
 
 
@@ -56,8 +53,7 @@ def certify(
     content: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "tools": {"igc": __version__, "python": platform.python_version()}
-        | {tool: version(tool) for tool in TOOLS},
+        "tools": installed(),
         "checkpoint": {
             "sha256": hashes[""] or None,
             "tensors": {k: v for k, v in hashes.items() if k},
@@ -71,7 +67,7 @@ def certify(
     table = _Table()
     content["tensors"] = _tensors(parsed, runnable(static).to_program(), table)
     content["index"] = list(table.places)
-    text = (json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n").encode()
+    text = written(content)
     Path(manifest).write_bytes(text)
     with path.open("ab") as file:
         file.write(seal(text))

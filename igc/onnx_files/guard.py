@@ -29,14 +29,7 @@ def read_onnx(path: str) -> onnx.ModelProto:
     nothing before them gives (a cycle is one), claims tensors larger than their data, takes
     weights from outside its folder, or whose functions never end.
     """
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: no such file") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise BadInput(f"{path}: not an ordinary file")
-    if found.st_size >= MAX_BYTES:
-        raise BadInput(f"{path}: {found.st_size / 2**30:.1f} GiB, ONNX files are less than 2 GiB")
+    require_ordinary(path)
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf raises several kinds, all meaning the same
@@ -47,6 +40,18 @@ def read_onnx(path: str) -> onnx.ModelProto:
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
     return model
+
+
+def require_ordinary(path: str) -> None:
+    """Raises `BadInput` for what is no ordinary file, or larger than an ONNX file can be."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: no such file") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise BadInput(f"{path}: not an ordinary file")
+    if found.st_size >= MAX_BYTES:
+        raise BadInput(f"{path}: {found.st_size / 2**30:.1f} GiB, ONNX files are less than 2 GiB")
 
 
 def check_model(model: onnx.ModelProto, folder: Path) -> None:

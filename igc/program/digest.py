@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,17 +22,21 @@ class Source:
     """What was compiled: its floating type, and hashes as a manifest lists them.
 
     `hashes` holds the SHA-256 of the checkpoint file under "" (empty where a module was compiled)
-    and the `digest` of each tensor that the network reads.
+    and the `digest` of each tensor that the network reads. `options` are those of the compilation
+    that a further one needs to come to the same; the outputs say which tasks it was for.
     """
 
     dtype: torch.dtype
     hashes: Mapping[str, str]
+    options: Mapping[str, Any]
 
 
-def source_of(program: Program, file: str = "") -> Source:
+def source_of(
+    program: Program, file: str = "", options: Mapping[str, Any] = MappingProxyType({})
+) -> Source:
     """The source that `program` is, read from a file with this SHA-256."""
     tensors = {name: digest(value) for name, value in program.constants.items()}
-    return Source(program.dtype, {"": file, **tensors})
+    return Source(program.dtype, {"": file, **tensors}, options)
 
 
 def digest(value: Tensor) -> str:

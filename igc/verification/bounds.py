@@ -34,6 +34,7 @@ from torch import Tensor
 
 from igc.verification.result import Leg
 
+FLOAT64 = "float64 in torch"  # the way in which two torch networks are held to each other
 RELATIVE = 1e-10
 MULTIPLE = 16.0
 FLOOR = {torch.float16: 2.0, torch.bfloat16: 2.0}
@@ -113,7 +114,7 @@ def float64_leg(
     `rounded` candidates hold folded constants that were stored in `own`: they are exact to no
     more than that, and the bound is that of the own precision.
     """
-    way = "float64 in torch"
+    way = FLOAT64
     if not exact.dtype.is_floating_point:
         return _whole(name, way, inputs, exact, got, None)
     if rounded:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from igc.errors import BadInput, one_line
-from igc.verification.bounds import Yardstick, float64_leg, mismatch, own_leg, rounding
+from igc.verification.bounds import FLOAT64, Yardstick, float64_leg, mismatch, own_leg, rounding
 from igc.verification.inputs import Draw
 from igc.verification.reference import Reference, trusted
 from igc.verification.result import Leg, Unrun
@@ -96,7 +96,7 @@ class Comparison:
         as the network's own precision computes it; both are what the reference says.
         """
         draw, exact, own = ref.draw, ref.exact, ref.own(ref.network.dtype)
-        got = self._attempt(draw, "float64 in torch", lambda: cand.double(draw.tensors))
+        got = self._attempt(draw, FLOAT64, lambda: cand.double(draw.tensors))
         if got is None:
             return
         errors = [rounding(o, e) for o, e in zip(own, exact, strict=True)]

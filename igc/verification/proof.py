@@ -5,12 +5,13 @@ An ONNX file tells in its metadata how it was compared, its manifest also which 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from igc.verification.bounds import FLOAT64
 from igc.verification.result import Check
-from igc.verification.runtimes import Network
+from igc.verification.runtimes import Network, sides
 from igc.verification.side import Memo
 from igc.verification.verifier import verify
 
@@ -39,6 +40,15 @@ class Proof:
     def ways(self) -> dict[str, Any]:
         """That it passed, and in which ways each candidate was compared."""
         return {"passed": True, **{name: _ways(check) for name, check in self.checks.items()}}
+
+    def planned(self, candidates: Mapping[str, Network]) -> dict[str, list[str]]:
+        """By candidate the ways it is compared in, if nothing keeps one of them from running."""
+        found = {}
+        for name, candidate in candidates.items():
+            ref, cand = sides(self.reference, candidate, None)
+            exact = ref.exact is not None is not cand.exact
+            found[name] = sorted({*cand.ways, *([FLOAT64] if exact else ())})
+        return found
 
     def compared(self) -> dict[str, Any]:
         """By candidate and way, the outputs that were compared.

@@ -1,4 +1,4 @@
-"""Random gated networks compile equal and minimal: 200 or more, four more in a quick run.
+"""Random gated networks compile equal and minimal: 100 or more, two more in a quick run.
 
 On failure the spec is printed as source (paste it into REGRESSIONS) along with the blob that makes
 Hypothesis repeat its choice. IGC_HYPOTHESIS_PROFILE=fuzz draws ten times as many.
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from igc.testing import Head, Node, Spec, build, check, strategies
 
-PER_TEST = max(50, settings().max_examples // 4)
+PER_TEST = max(25, settings().max_examples // 4)
 
 generated = settings(
     max_examples=PER_TEST,

@@ -74,6 +74,7 @@ def write_onnx(
 
     Raises `BadInput` (no ONNX form, 2 GiB or more), `CheckFailed`, and what `judge` raises.
     """
+    options = _options(static)
     static = runnable(static)
     program = static.to_program()
     _check_size(program)
@@ -85,7 +86,7 @@ def write_onnx(
         route, reason, began = "torch.onnx.export", str(unsupported), time.monotonic()
         model = parted(export_by_torch(static, program, names, reason, OPSET))
         reason = f"{reason}; by torch.onnx.export in {time.monotonic() - began:.1f} s"
-    draft = _Draft(program, names, judge)
+    draft = _Draft(program, names, judge, options)
     size = draft.write(model, path)
     if reason:
         check_every_size(program, path, names, reason)
@@ -96,7 +97,7 @@ def write_onnx(
         model, size = simpler
     told = verification(path) if callable(verification) else verification
     if told is not None:
-        dress(model.proto, program, names, {"igc.verification": told})
+        draft.dress(model, simplified=simpler is not None, verification=told)
         size = model.write(path)
     return OnnxInfo(
         path=str(path),
@@ -110,6 +111,15 @@ def write_onnx(
         reason=reason,
         left_out=constants_of(program.out_spec),
     )
+
+
+def _options(static: StaticNetwork) -> dict[str, Any]:
+    """How it was compiled, and the type it was converted to since; empty where igc did not."""
+    source, dtype = static.compiled_from, static.to_program().dtype
+    if source is None:
+        return {}
+    converted = None if dtype == source.dtype else str(dtype).removeprefix("torch.")
+    return {**source.options, "converted": converted}
 
 
 def _check_size(program: Program) -> None:
@@ -138,18 +148,33 @@ def _input_names(program: Program) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Draft:
-    """What a file is held to before it is handed on; `names` are those of its inputs."""
+    """What a file is held to before it is handed on; `names` are those of its inputs.
+
+    `options` are what it tells of how it was made, see `_options`.
+    """
 
     program: Program
     names: tuple[str, ...]
     judge: Judge
+    options: Mapping[str, Any]
 
-    def write(self, model: OnnxModel, path: Path) -> int:
+    def dress(
+        self, model: OnnxModel, *, simplified: bool, verification: Mapping[str, Any] | None = None
+    ) -> None:
+        """Lets the model say what it is, how it was made, and how it was verified."""
+        extra: dict[str, Any] = {}
+        if self.options:
+            extra["igc.options"] = {**self.options, "simplified": simplified}
+        if verification is not None:
+            extra["igc.verification"] = verification
+        dress(model.proto, self.program, self.names, extra)
+
+    def write(self, model: OnnxModel, path: Path, *, simplified: bool = False) -> int:
         """Writes the model, dressed; `CheckFailed` unless it is valid ONNX with these outputs.
 
         The full checker includes strict shape and type inference. Returns the size in bytes.
         """
-        dress(model.proto, self.program, self.names, {})
+        self.dress(model, simplified=simplified)
         written = tuple(o.name for o in model.proto.graph.output)
         if written != self.program.outputs:
             raise CheckFailed(f"the ONNX outputs are {written}, expected {self.program.outputs}")
@@ -165,7 +190,7 @@ class _Draft:
             found = simplified(model)
             if found is None:
                 return None
-            size = self.write(found, trial)
+            size = self.write(found, trial, simplified=True)
             self.judge(trial)
             trial.replace(path)
             return found, size

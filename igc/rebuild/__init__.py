@@ -1,0 +1,5 @@
+"""A model compiled anew from its checkpoint: are graph, bytes and manifest those of the file?"""
+
+from igc.rebuild.rebuild import Rebuilt, rebuild
+
+__all__ = ["Rebuilt", "rebuild"]
