@@ -12,6 +12,7 @@ from igc.audit.translation.idioms import (
 )
 from igc.audit.translation.terms import NotShown
 from igc.audit.translation.value import Known
+from igc.program.dtypes import is_float
 
 
 def _arithmetic(sign: float) -> Rule:
@@ -118,6 +119,8 @@ def _cast(at: Gated, node: fx.Node, args: dict[str, Any]) -> Any:
     value = args["self"]
     before = at.kinds[value].dtype if isinstance(value, fx.Node) else None
     after = at.kinds[node].dtype
+    if at.wider and is_float(before) and is_float(after):
+        return at.operand(value)
     return cast_between(at.on, at.operand(value), before, after, at.source.dtype)
 
 

@@ -38,8 +38,8 @@ def findings(model: onnx.ModelProto, program: Program) -> Iterator[str]:
                 if not p.key.startswith(OURS))  # fmt: skip
     if any(count > 1 for count in Counter(p.key for p in model.metadata_props).values()):
         yield "metadata: an entry is there twice"
-    if len(graph.value_info):
-        yield "file: shapes and types of inner values, which igc does not write"
+    if model.domain or model.doc_string:
+        yield "file: a domain or a doc string"
     shared = [name for name in program.outputs if name in {v.name for v in graph.output}]
     if [v.name for v in graph.output] != shared:
         yield "outputs: not the network's, in its order"
@@ -68,6 +68,9 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[str]:
+    parts = [graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
+    if any(part.doc_string or len(part.metadata_props) for part in parts):
+        yield "file: doc strings or notes, which igc does not write"
     for tensor in graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             yield f"tensor '{tensor.name}': its numbers lie in another file"

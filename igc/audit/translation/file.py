@@ -79,7 +79,14 @@ class File:
                 self._read(node)
             except NotShown as why:
                 raise NotShown(f"{where}: {why}") from None
-            except (KeyError, TypeError, ValueError, IndexError, AssertionError) as error:
+            except (
+                KeyError,
+                TypeError,
+                ValueError,
+                IndexError,
+                AssertionError,
+                AttributeError,
+            ) as error:
                 raise NotShown(f"{where}: it means nothing ({error})") from error
 
     def _read(self, node: onnx.NodeProto) -> None:

@@ -75,7 +75,11 @@ def input_values(algebra: Layers, program: Program) -> list[Value]:
 class Gated:
     """The gated network being read."""
 
-    def __init__(self, algebra: Layers, program: Program, rules: Mapping[str, Rule]) -> None:
+    def __init__(
+        self, algebra: Layers, program: Program, rules: Mapping[str, Rule], wider: bool = False
+    ) -> None:
+        """`wider`: the file computes in a type that rounds less than the network's own."""
+        self.wider = wider
         self.on, self.source, self.rules = algebra, program, rules
         self.program = decisions(program).program
         self.kinds = shapes(self.program)

@@ -23,10 +23,14 @@ from igc.audit.translation.gated import Gated, input_values
 from igc.audit.translation.layers import Layers
 from igc.audit.translation.terms import NotShown, Store
 from igc.audit.translation.value import Value, tidy
+from igc.errors import one_line
 from igc.program import Program
+from igc.program.dtypes import narrower
 
 ATEN = {**aten_axes.RULES, **aten_layers.RULES, **aten_moves.RULES, **aten_numbers.RULES}
 ONNX = {**onnx_layers.RULES, **onnx_moves.RULES}
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError,
+             RuntimeError, OverflowError, RecursionError)  # fmt: skip
 EPS = {
     onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.DOUBLE: torch.float64,
     onnx.TensorProto.FLOAT16: torch.float16, onnx.TensorProto.BFLOAT16: torch.bfloat16,
@@ -60,9 +64,12 @@ def validate(model: onnx.ModelProto, program: Program) -> Translation:
     kinds = [v.type.tensor_type.elem_type for v in [*graph.output, *graph.input]]
     own = next((EPS[k] for k in kinds if k in EPS), torch.float32)
     eps = max(torch.finfo(own).eps, torch.finfo(torch.float64).eps)
+    wider = narrower(program.dtype, own)
     algebra = Layers(Store(eps))
     try:
-        gated = dict(zip(program.outputs, Gated(algebra, program, ATEN).outputs(), strict=True))
+        gated = dict(
+            zip(program.outputs, Gated(algebra, program, ATEN, wider).outputs(), strict=True)
+        )
         first = len(algebra.store)
         algebra.store.close_gated()
         names = [v.name for v in graph.input]
@@ -78,6 +85,9 @@ def validate(model: onnx.ModelProto, program: Program) -> Translation:
                 raise NotShown(f"output '{value.name}': {_where(file, value.name, first)}")
         outputs = [algebra.value(file.values[v.name]) for v in graph.output]
         algebra.store.require_used(t for v in outputs for t in v.ids.reshape(-1).tolist())
+    except MALFORMED as error:
+        return Translation(stopped=f"the file: it means nothing ({one_line(error)})",
+                           findings=unread)  # fmt: skip
     except NotShown as why:
         return Translation(stopped=str(why), findings=unread)
     return Translation(tuple(v.name for v in graph.output), first, len(graph.node),
