@@ -20,6 +20,7 @@ from igc.errors import BadCheckpoint, one_line, show
 from igc.ops.allowed import FROZEN, name_of
 from igc.program import InputSpec, Program
 from igc.program.nodes import SIZE_OPS
+from igc.program.trusting import require_safe
 
 MAX_BYTES = 1 << 34
 FREE_BYTES = 1 << 30  # that constants may come to in any network
@@ -94,6 +95,8 @@ def check_call(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
         given = bound.get(key, default.default_value if default.has_default_value() else None)
         if isinstance(given, fx.Node) or given != value:
             raise BadCheckpoint(f"calls {name} with {key}={show(given)}, only {value} is allowed")
+    if bound.get("pin_memory"):
+        raise BadCheckpoint(f"calls {name} with pin_memory, which is for another device")
     if name == "aten.instance_norm.default" and (
         bound.get("use_input_stats") is not False and bound.get("running_mean") is not None
     ):
@@ -205,6 +208,7 @@ def _call(node: fx.Node, args: Any, kwargs: Any, where: str) -> Any:
         raise BadCheckpoint(f"{where} takes a piece of something that has none")
     _check_axis(target, args, kwargs, where)
     try:
+        require_safe(target, args, kwargs)
         return target(*_on_meta(args), **_on_meta(kwargs))
     except Exception as error:  # torch raises many kinds for operands that do not fit
         reason = one_line(error, 160)
