@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from random import Random
 from typing import Any
 
@@ -18,6 +19,7 @@ from igc.checkpoint.data.values import DTYPES, MEMORY_FORMATS
 from igc.ops.allowed import allowed
 
 MAX_RANK = 6
+MAX_NUMBERS = 1 << 14  # in one operand
 EXTREME = (-(1 << 63), -(1 << 31) - 1, -(1 << 31), 1 << 31, (1 << 63) - 1, 1 << 16, 255, 32)
 WORDS = (
     "constant", "reflect", "replicate", "circular", "floor", "trunc", "none", "tanh", "ij", "xy",
@@ -219,7 +221,10 @@ class _Drawing:
                 (self.random.choice(self.pool), *known[1:]),
             ))  # fmt: skip
         rank = self.rank if self.chance(0.7) else self.random.randrange(MAX_RANK + 1)
-        return tuple(self.random.choice(self.pool) for _ in range(rank))
+        sizes = [self.random.choice(self.pool) for _ in range(rank)]
+        while prod(sizes) > MAX_NUMBERS:
+            sizes[sizes.index(max(sizes))] = 1
+        return tuple(sizes)
 
     def strided(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """A constant: contiguous, or a view as a file may hold one: turned, spread, from within."""

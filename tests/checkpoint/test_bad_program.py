@@ -275,3 +275,20 @@ def test_random_damage_to_the_data_is_refused_or_harmless() -> None:
         except BadCheckpoint:
             kinds["refused"] += 1
     assert kinds["refused"] > 200 and issubclass(BadCheckpoint, IgcError)
+
+
+def returning(node: dict[str, Any]) -> Data:
+    """The tiny program with this node for its output."""
+    data = with_calls(node)
+    data["nodes"][-1]["args"] = [{"node": "extra_0"}]
+    return data
+
+
+def test_a_program_has_to_run_at_the_sizes_that_compiling_asks_for() -> None:
+    data = returning(call("aten.reshape.default", {"node": "x"}, [8, 2]))
+    data["sizes"]["batch"] = 4
+    refused(data, r"does not run at batch=\d+: .*reshape|shape '\[8, 2\]' is invalid")
+
+
+def test_an_output_has_elements() -> None:
+    refused(returning(call("aten.slice.Tensor", {"node": "x"}, 0, 0, 0)), "has no elements")

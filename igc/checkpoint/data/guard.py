@@ -20,6 +20,7 @@ from igc.errors import BadCheckpoint, one_line, show
 from igc.ops.allowed import FROZEN, name_of
 from igc.program import InputSpec, Program
 from igc.program.nodes import SIZE_OPS
+from igc.program.shapes import other_sizes, shapes, single
 from igc.program.trusting import require_safe
 
 MAX_BYTES = 1 << 34
@@ -127,6 +128,8 @@ def check_runs(program: Program) -> None:
                 for result in program.output_nodes:
                     if not isinstance(values[result], Tensor):
                         raise BadCheckpoint(f"the output '{result.name}' is no tensor")
+                    if not values[result].numel():
+                        raise BadCheckpoint(f"the output '{result.name}' has no elements")
                 return
             else:
                 args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
@@ -140,6 +143,29 @@ def check_runs(program: Program) -> None:
             _check_value(value, where)
             values[node] = value
             memory.take(node, value)
+
+
+def check_other_sizes(program: Program) -> None:
+    """Raises `BadCheckpoint` unless the program runs at the other sizes that compiling asks for.
+
+    Its values have to have the same numbers of axes there.
+    """
+    if not program.sizes:
+        return
+    own = shapes(program)
+    for sizes in (other_sizes(program), single(program)):
+        told = "its graph does not run at " + ", ".join(f"{k}={v}" for k, v in sizes.items())
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = shapes(program, sizes)
+        except Exception as error:  # torch raises many kinds for operands that do not fit
+            raise BadCheckpoint(f"{told}: {one_line(error, 160)}") from None
+        for node, value in found.items():
+            if (value.shape is None) != (own[node].shape is None) or (
+                value.shape is not None and len(value.shape) != len(own[node].dims)
+            ):
+                raise BadCheckpoint(f"{told} as it does elsewhere: node '{node.name}'")
 
 
 class _Memory:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from igc.checkpoint.data.fields import integer, items, name, record, table, text
-from igc.checkpoint.data.guard import check_call, check_runs, with_device
+from igc.checkpoint.data.guard import check_call, check_other_sizes, check_runs, with_device
 from igc.checkpoint.data.values import DTYPES, decode, decode_structure, read_dtype
 from igc.errors import BadCheckpoint, show
 from igc.ops.allowed import lookup
@@ -66,7 +66,9 @@ def from_data(data: Any, tensors: Mapping[str, Tensor]) -> Program:
     )
     _check_counts(program)
     check_runs(program)
-    return with_odd_sizes(program)
+    program = with_odd_sizes(program)
+    check_other_sizes(program)
+    return program
 
 
 def _input(data: Any, sizes: Mapping[str, int]) -> InputSpec:
