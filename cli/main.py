@@ -97,7 +97,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         message, code = _explain(error)
         if debugging():
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                print(_printable(line), file=sys.stderr)
         print("igc: " + _on_one_line(message), file=sys.stderr)
     if code == INTERRUPTED:
         print("igc: interrupted", file=sys.stderr)
@@ -128,8 +129,11 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 def _on_one_line(message: str) -> str:
     """The message without line breaks and without what a terminal would obey."""
-    flat = " ".join(message.split())
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in flat)
+    return _printable(" ".join(message.split()))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
