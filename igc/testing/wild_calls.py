@@ -227,7 +227,7 @@ class _Drawing:
         return tuple(sizes)
 
     def strided(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A constant: contiguous, or a view as a file may hold one: turned, spread, from within."""
+        """A constant: contiguous, or a view as a file may hold one, also with odd steps."""
         made = values(shape, dtype, self.random)
         way = self.random.randrange(6)
         if way == 0 and made.ndim > 1:
@@ -236,6 +236,9 @@ class _Drawing:
             return made.flatten()[:1].expand(shape) if made.ndim else made
         if way == 2 and made.ndim:
             return values((*shape[:-1], 2 * shape[-1] + 1), dtype, self.random)[..., 1::2]
+        if way == 3 and 1 in shape:
+            steps = [1 << 40 if n == 1 else s for n, s in zip(shape, made.stride(), strict=True)]
+            return made.as_strided(shape, steps)
         return made
 
     def anything(self, _name: str = "") -> Any:
