@@ -16,7 +16,8 @@ from igc.ops.allowed import lookup
 from igc.program import InputSpec, Origin, Program
 from igc.program.shapes import with_odd_sizes
 
-MAX_NODES = 100_000
+MAX_NODES = 20_000  # compiling takes some milliseconds for each
+MAX_OUTPUTS = 256  # a report tells of every set of outputs
 MAX_INPUTS = 1024
 MAX_SIZE = 1 << 31
 MAX_OPERANDS = 4096  # in the lists of one call
@@ -49,7 +50,9 @@ def from_data(data: Any, tensors: Mapping[str, Tensor]) -> Program:
         graph=graph,
         constants=constants,
         inputs=inputs,
-        outputs=tuple(text(o, "the outputs") for o in items(data["outputs"], "the outputs")),
+        outputs=tuple(
+            text(o, "the outputs") for o in items(data["outputs"], "the outputs", MAX_OUTPUTS)
+        ),
         out_spec=decode_structure(data["structure"], "the output structure"),
         sizes=sizes,
         dtype=dtype,
