@@ -50,10 +50,11 @@ class Death:
 
 @dataclass(frozen=True)
 class Tried:
-    """How many calls were drawn, how many were taken, and the deaths."""
+    """How many calls were drawn, taken, given up as slow, and the deaths."""
 
     calls: int
     taken: int
+    slow: int
     deaths: tuple[Death, ...]
 
 
@@ -118,7 +119,7 @@ def guarded(tensor: Tensor, slot: int) -> Tensor:
 def try_calls(plan: Plan, numbers: Sequence[int]) -> Tried:
     """Attempts these calls in children, a new one after each death."""
     deaths: list[Death] = []
-    taken = 0
+    taken = slow = 0
     shared = mmap.mmap(-1, 16)  # the position that the child is at, and how many it took
     at = 0
     while at < len(numbers):
@@ -126,11 +127,14 @@ def try_calls(plan: Plan, numbers: Sequence[int]) -> Tried:
         code = _in_a_child(plan, numbers, at, shared)
         at = int.from_bytes(shared[:8], "little")
         taken += int.from_bytes(shared[8:], "little")
-        if at < len(numbers):
+        if at < len(numbers) and code == -signal.SIGPROF:
+            slow += 1
+            at += 1
+        elif at < len(numbers):
             name = signal.Signals(-code).name if code < 0 else f"exit {code}"
             deaths.append(Death(numbers[at], plan.call(numbers[at]).op, name))
             at += 1
-    return Tried(len(numbers), taken, tuple(deaths))
+    return Tried(len(numbers), taken, slow, tuple(deaths))
 
 
 def _in_a_child(plan: Plan, numbers: Sequence[int], start: int, shared: mmap.mmap) -> int:
@@ -179,7 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for (op, name), count in kinds.most_common():
         print(f"  {count} x {op} {name}")  # noqa: T201
     print(  # noqa: T201
-        f"{tried.calls} calls, {tried.taken} taken and run, {len(tried.deaths)} deaths"
+        f"{tried.calls} calls, {tried.taken} taken and run, {tried.slow} longer than {SECONDS} s, "
+        f"{len(tried.deaths)} deaths"
     )
     return 1 if tried.deaths else 0
 
