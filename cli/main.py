@@ -19,6 +19,7 @@ import typer
 from . import audit, compile, convert, demo, explain, inspect, report, verify
 from .common import debugging
 from .limits import bound_memory
+from .watched import watched
 
 BAD, DEFECT, INTERRUPTED, TERMINATED = 2, 3, 130, 143
 # What torch and onnxruntime say where Python would raise a MemoryError.
@@ -72,7 +73,11 @@ def top(
 
 
 def main() -> NoReturn:
-    """Runs the command line of this process and exits with its code."""
+    """Runs the command line of this process, in a child, and exits with its code."""
+    sys.exit(watched(_command))
+
+
+def _command() -> int:
     from .memory import return_large_blocks
 
     for ending in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
@@ -85,7 +90,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:  # `igc report ... | head`: nobody reads on, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    return code
 
 
 def run(arguments: Sequence[str]) -> int:
