@@ -29,6 +29,10 @@ MULTIPLE = 16  # of the file's own tensors: masked kernels of several tasks
 LARGE = 1 << 20  # smaller values need no adding up
 MAX_RANK = 32
 MAX_PIECES = 1 << 20
+# What no network asks of a single number.
+OF_AXES = frozenset({
+    "aten.index.Tensor", "aten.index_select.default", "aten.squeeze.dim", "aten.squeeze.dims",
+})  # fmt: skip
 # torch takes a number for these, and these for numbers; it reads memory where a number is none.
 ENUMS = {
     "ScalarType": torch.dtype, "Layout": torch.layout, "MemoryFormat": torch.memory_format,
@@ -258,6 +262,9 @@ def _check_axis(target: Any, args: Any, kwargs: Any, where: str) -> None:
         return
     bound = bind(target, args, kwargs)
     operand, dim = bound.get("self"), bound.get("dim")
+    single = isinstance(operand, Tensor) and not operand.ndim
+    if single and str(target) in OF_AXES:
+        raise BadCheckpoint(f"{where} takes an axis of a single number")
     if isinstance(operand, Tensor) and type(dim) is int:
         rank = max(operand.ndim, 1)
         if not -rank <= dim < rank:
