@@ -15,6 +15,7 @@ from .common import (
     print_json,
     require_file,
     require_shapes,
+    say,
 )
 from .options import Input, Json, Key, Model
 
@@ -92,7 +93,7 @@ def command(
     if as_json:
         print_json(found.to_dict())
     else:
-        typer.echo(_told(found))
+        say(_told(found))
     if found.failures:
         raise typer.Exit(1)
     if not found.passed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import sys
@@ -35,7 +34,16 @@ def only_results_on_stdout() -> Iterator[None]:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Prints `value` as one JSON object; numbers that JSON lacks become "nan", "inf", "-inf"."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    from igc.reports.writers import as_json
+
+    print(as_json(_plain(value)), end="")
+
+
+def say(text: str) -> None:
+    """Prints a text on stdout, without what a terminal would obey."""
+    from igc.errors import clean
+
+    print(clean(text))
 
 
 def _plain(value: Any) -> Any:
@@ -86,8 +94,10 @@ def example_inputs(shapes: Sequence[InputShape] | None) -> tuple[Tensor, ...] | 
 
 def tell(notes: Sequence[str]) -> None:
     """Prints notes on stderr, one line each."""
+    from igc.errors import clean
+
     for note in notes:
-        print(f"igc: note: {note}", file=sys.stderr)
+        print(f"igc: note: {clean(note)}", file=sys.stderr)
 
 
 def load_network(path: Path, model: str | None, key: str | None = None) -> nn.Module:

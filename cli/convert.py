@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import only_results_on_stdout, print_json, require_file, tell
+from .common import only_results_on_stdout, print_json, require_file, say, tell
 from .options import Json, Key
 
 
@@ -52,4 +52,4 @@ def command(
         found = {name: list(tensor.shape) for name, tensor in made.tensors.items()}
         print_json({"written": out, "tensors": found, "notes": list(made.notes)})
     else:
-        typer.echo(f"{out}: {len(made.tensors)} tensors of {weights}")
+        say(f"{out}: {len(made.tensors)} tensors of {weights}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import render
-from .common import only_results_on_stdout, print_json
+from .common import only_results_on_stdout, print_json, say
 from .options import Json
 
 
@@ -73,5 +73,5 @@ def command(
         print_json(outcome)
     else:
         if trained is not None:
-            typer.echo(f"{trained}\n")
+            say(f"{trained}\n")
         render.demo(outcome, str(found.check))

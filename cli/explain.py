@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from .common import example_inputs, load_network, only_results_on_stdout, print_json, require_shapes
+from .common import (
+    example_inputs,
+    load_network,
+    only_results_on_stdout,
+    print_json,
+    require_shapes,
+    say,
+)
 from .options import Checkpoint, Input, Json, Key, Model
 
 
@@ -43,4 +50,4 @@ def command(
     if as_json:
         print_json(explanation.to_dict())
     else:
-        typer.echo(str(explanation))
+        say(str(explanation))

@@ -19,6 +19,7 @@ import typer
 from . import audit, compile, convert, demo, explain, inspect, report, verify
 from .common import debugging
 from .limits import bound_memory
+from .watched import watched
 
 BAD, DEFECT, INTERRUPTED, TERMINATED = 2, 3, 130, 143
 # What torch and onnxruntime say where Python would raise a MemoryError.
@@ -72,7 +73,11 @@ def top(
 
 
 def main() -> NoReturn:
-    """Runs the command line of this process and exits with its code."""
+    """Runs the command line of this process, in a child, and exits with its code."""
+    sys.exit(watched(_command))
+
+
+def _command() -> int:
     from .memory import return_large_blocks
 
     for ending in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
@@ -85,7 +90,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:  # `igc report ... | head`: nobody reads on, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    return code
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -97,7 +102,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         message, code = _explain(error)
         if debugging():
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                print(_printable(line), file=sys.stderr)
         print("igc: " + _on_one_line(message), file=sys.stderr)
     if code == INTERRUPTED:
         print("igc: interrupted", file=sys.stderr)
@@ -128,8 +134,11 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 def _on_one_line(message: str) -> str:
     """The message without line breaks and without what a terminal would obey."""
-    flat = " ".join(message.split())
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in flat)
+    return _printable(" ".join(message.split()))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .common import load_network, only_results_on_stdout, print_json, require_shapes
+from .common import load_network, only_results_on_stdout, print_json, require_shapes, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ def check(
     if as_json:
         print_json(found.to_dict())
     else:
-        typer.echo(_told(found, against))
+        say(_told(found, against))
     if not found.passed:
         raise typer.Exit(1)
 

@@ -21,32 +21,39 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=max(found.width, 160))
 
 
+def _text(said: str, style: str = "") -> Text:
+    """A text without what a terminal would obey."""
+    from igc.errors import clean
+
+    return Text(clean(said), style=style)
+
+
 def table(title: str, head: Sequence[str], rows: Sequence[Cells]) -> Group:
     """A title above a plain table; the first column aligns left, all others right."""
     made = Table(box=box.SIMPLE_HEAD)
     for i, name in enumerate(head):
-        made.add_column(Text(name), justify="right" if i else "left", overflow="fold")
+        made.add_column(_text(name), justify="right" if i else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    return Group(Text(title, style="bold"), made)
+        made.add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in row))
+    return Group(_text(title, style="bold"), made)
 
 
 def compiled(outcome: Row, checks: Sequence[str]) -> None:
     """Prints what `igc compile` did: the checks, the costs, the files."""
     out = console()
     for check in checks or ["not verified (--no-verify)"]:
-        out.print(Text(check), soft_wrap=True)
+        out.print(_text(check), soft_wrap=True)
     if outcome["report"] is not None:
         out.print(totals(outcome["report"]))
         _remarks(out, outcome["report"])
     for path in outcome["written"].values():
-        out.print(Text(f"wrote {path}"), soft_wrap=True)
+        out.print(_text(f"wrote {path}"), soft_wrap=True)
 
 
 def demo(outcome: Row, check: str) -> None:
     """Prints what `igc demo` did: the check, the costs, pictures, accuracies, the files."""
     out = console()
-    out.print(Text(check), soft_wrap=True)
+    out.print(_text(check), soft_wrap=True)
     out.print(totals(outcome["report"]))
     _remarks(out, outcome["report"])
     tasks = list(outcome["accuracy"]["compiled"])
@@ -64,7 +71,7 @@ def demo(outcome: Row, check: str) -> None:
     answers = outcome["held_out"] * len(tasks)
     out.print(f"gated and compiled differ in {outcome['differing']} of {answers} answers")
     for path in (outcome["onnx"], outcome["html"]):
-        out.print(Text(f"wrote {path}"), soft_wrap=True)
+        out.print(_text(f"wrote {path}"), soft_wrap=True)
 
 
 def _answer(truth: str, predicted: str) -> str:
@@ -147,12 +154,12 @@ def _remarks(out: Console, values: Row) -> None:
     """What is missing, warnings, and the ops that igc could not slice through."""
     for name, column in values["columns"].items():
         if not column["available"]:
-            out.print(Text(f"no figures for {_label(name)}: {column['why']}"), soft_wrap=True)
+            out.print(_text(f"no figures for {_label(name)}: {column['why']}"), soft_wrap=True)
     for text in values["warnings"]:
-        out.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
+        out.print(_text(f"note: {text}", style="yellow"), soft_wrap=True)
     for row in values["opaque"]:
         why = row["reason"] or "no rule for this op"
-        out.print(Text(f"kept whole: {row['layer']} ({row['op']}): {why}"), soft_wrap=True)
+        out.print(_text(f"kept whole: {row['layer']} ({row['op']}): {why}"), soft_wrap=True)
 
 
 def inspection(values: Row) -> None:
@@ -173,7 +180,7 @@ def inspection(values: Row) -> None:
         title = "Share of each task in the mixes, which the shared branch reads"
         out.print(table(title, ["layer", *tasks], mixes))
     for text in values["warnings"]:
-        out.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
+        out.print(_text(f"note: {text}", style="yellow"), soft_wrap=True)
 
 
 def bar(share: float, colour: str) -> Text:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import load_network, only_results_on_stdout, print_json, require_file
+from .common import load_network, only_results_on_stdout, print_json, require_file, say
 from .options import Checkpoint, FullSize, Json, Key, Model, Tasks
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def command(
     if as_json:
         print_json(check.to_dict())
     else:
-        typer.echo(str(check))
+        say(str(check))
     if not check.passed:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from torch import nn
 
 from igc.capture import Example
 from igc.certificate import manifest_path
-from igc.certificate.manifest import hashes
+from igc.certificate.company import listed
+from igc.certificate.manifest import hashes, seal
 from igc.certificate.write import certify
 from igc.checkpoint import load, save
 from igc.checkpoint.archive import regular_file
@@ -107,21 +108,38 @@ def _write(
             verification=None if proof is None else lambda _: proof.ways(),
         )
         compared = None if proof is None else proof.compared()
-        certify(
-            static, model, place.file(manifest_path(targets.onnx)), given.hashes(static), compared
-        )
-        files = [model]
+        manifest = place.file(manifest_path(targets.onnx))
+        files, written = [model], []
         if targets.torch is not None:
             files.append(place.file(targets.torch))
             save(static, files[-1])
-        costs = given.report(static, files, references=targets.report is not None)
+            written.append((targets.torch, files[-1]))
+        with _sealed(model):  # the report tells the size that it will have
+            costs = given.report(static, files, references=targets.report is not None)
         if targets.report is not None:
             text = costs.text(format_of(targets.report))
-            place.file(targets.report).write_text(text, encoding="utf-8")
+            written.append((targets.report, place.file(targets.report)))
+            written[-1][1].write_text(text, encoding="utf-8")
         if targets.source is not None:
-            write_source(static, *place.files_in(targets.source, (CODE, WEIGHTS)))
+            made = place.files_in(targets.source, (CODE, WEIGHTS))
+            write_source(static, *made)
+            written += [(targets.source / file.name, file) for file in made]
+        certify(
+            static, model, manifest, given.hashes(static), compared, listed(targets.onnx, written)
+        )
         info = replace(info, path=str(targets.onnx), size=model.stat().st_size)
     return info, costs
+
+
+@contextlib.contextmanager
+def _sealed(model: Path) -> Iterator[None]:
+    """The file as large as it is with its seal, for a while."""
+    size = model.stat().st_size
+    os.truncate(model, size + len(seal(b"")))
+    try:
+        yield
+    finally:
+        os.truncate(model, size)
 
 
 def _judge(proof: Proof, label: str) -> Callable[[Path], None]:

@@ -18,7 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-_UNCLEAN = frozenset({"Cc", "Cs", "Cn", "Zl", "Zp"})
+# Control characters; what turns the direction of writing or has no width; private, lone and
+# unassigned code points; separators of lines. A terminal obeys some, a reader sees none of them.
+_UNCLEAN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 
 
 class IgcError(Exception):
@@ -75,9 +77,18 @@ def show(value: Any) -> str:
 
 
 def is_clean(text: str) -> bool:
-    """Whether a text can be shown on a line of its own: no control characters, no surrogates."""
-    plain = text.isascii() and text.isprintable()
-    return plain or not any(unicodedata.category(c) in _UNCLEAN for c in text)
+    """Whether a text can be shown on a line of its own, and shows all that it holds.
+
+    So no control characters, no surrogates, no marks of direction, nothing without width.
+    """
+    return text.isprintable() or not any(unicodedata.category(c) in _UNCLEAN for c in text)
+
+
+def clean(text: str) -> str:
+    """A text as it may be shown: what `is_clean` does not take is escaped; line breaks stay."""
+    if is_clean(text):
+        return text
+    return "".join(c if c == "\n" or is_clean(c) else ascii(c)[1:-1] for c in text)
 
 
 def line_of(frame: FrameType) -> str:

@@ -20,17 +20,18 @@ class Route(Generic[Key]):
     """How the demand on a result reaches one operand; a bare route needs all of the operand.
 
     `axes` gives for each axis of the operand the result's axis that it follows. Where `index` is
-    given, result channel j along `axis` is operand channel `index[j]` along `at` (-1: not from
-    this operand). `piece` says that the index only shifts: the operand is needed whole if all of
-    the result is.
+    given, result channel `start + j` along `axis` is operand channel `index[j]` along `at` (-1: not
+    from this operand); channels that it does not reach are not either. `piece` says that the index
+    only shifts: the operand is needed whole if all of the result is.
     """
 
     operand: Key
     axes: tuple[int | None, ...] = ()
     axis: int = 0
     at: int = 0
-    index: tuple[int, ...] | None = None
+    index: Sequence[int] | None = None
     piece: bool = False
+    start: int = 0
 
 
 @dataclass
@@ -92,6 +93,6 @@ def _pass_on(need: _Need, route: Route[Key], operand: _Need) -> None:
     if route.piece and (not need.parts or need.axis != route.axis):
         operand.add(need.total)
         return
-    for j, channel in enumerate(route.index):
+    for j, channel in enumerate(route.index, route.start):
         if channel >= 0:
             operand.add_part(route.at, channel, need.of_channel(route.axis, j))

@@ -129,8 +129,8 @@ def _concat(node: fx.Node, relation: Concat, known: Forms, shape: tuple[int, ...
         part = known.read(operand, relation.axis, width).taken(index, 0.0)
         total = _sum(total, part, 0.0)
         start += width
-    if len(total.pieces) > MAX_TERMS:
-        return None
+        if len(total.pieces) > MAX_TERMS:
+            return None
     return _finish(total, known, moves=True)
 
 

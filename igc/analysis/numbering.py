@@ -10,6 +10,7 @@ share are computed once.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from igc.ops.relations import Follow, Mixing, Opaque, Pointwise, Relation, Selec
 from igc.program.nodes import call_of, mapped
 from igc.program.schema import is_size
 
+MAX_COMPARED = 256  # earlier nodes of one kind: as many branches as nobody has
 Same = NDArray[np.bool_]  # per channel: equal or not
 Signature = NDArray[np.float64]  # [operands, 2, channels]: which source, which of its channels
 
@@ -35,6 +37,7 @@ class Numbering:
     whole: dict[Any, fx.Node] = field(default_factory=dict)
     parts: dict[Any, list[fx.Node]] = field(default_factory=dict)
     ids: dict[Any, int] = field(default_factory=dict)
+    signatures: dict[tuple[fx.Node, int], Signature | None] = field(default_factory=dict)
 
     def repeats(self, node: fx.Node, relation: Relation, forms: Forms) -> Form | None:
         """The form of a node some of whose channels equal earlier ones; `None` if none do."""
@@ -100,7 +103,7 @@ class Numbering:
             None if relation.bias is None else source_of(relation.bias, forms),
         )
         found: list[tuple[fx.Node, Same]] = []
-        for before in self.parts.setdefault(key, []):
+        for before in self.parts.setdefault(key, [])[:MAX_COMPARED]:
             same = self._same_rows(relation, forms.relations[before], alone, forms)
             if same is not None:
                 found.append((before, same))
@@ -136,16 +139,18 @@ class Numbering:
         call = call_of(node)
         start = (call.target, freeze(_without_tensors(call)), freeze(_without_tensors(node)))
         found: list[tuple[fx.Node, Same]] = []
-        for before in dict.fromkeys(n for s in sources for n in self.parts.get((*start, s), ())):
+        earlier = dict.fromkeys(n for s in sources for n in self.parts.get((*start, s), ()))
+        for before in itertools.islice(earlier, MAX_COMPARED):
             other = forms.relations[before]
             other = other.written if isinstance(other, Select) else other
             if axis is None or not isinstance(other, Pointwise):
                 continue
-            mine = self._signature(relation, axis, forms)
-            theirs = self._signature(other, axis, forms)
+            mine = self._signature_of(node, relation, axis, forms)
+            theirs = self._signature_of(before, other, axis, forms)
             if mine is not None and theirs is not None and mine.shape == theirs.shape:
                 same: Same = np.logical_and.reduce(np.asarray(mine == theirs), axis=(0, 1))
-                found.append((before, same))
+                if same.any():
+                    found.append((before, same))
         for source in sources:
             self.parts.setdefault((*start, source), []).append(node)
         return None if axis is None else self._copies(node, axis, found, forms)
@@ -170,6 +175,15 @@ class Numbering:
             size = forms.facts.shape(follow.node)[at]
             return [p.source for p in forms.read(follow.node, at, size).pieces]
         return []
+
+    def _signature_of(
+        self, node: fx.Node, relation: Pointwise, axis: int, forms: Forms
+    ) -> Signature | None:
+        """That of a node whose operands have their forms, worked out once."""
+        key = (node, axis)
+        if key not in self.signatures:
+            self.signatures[key] = self._signature(relation, axis, forms)
+        return self.signatures[key]
 
     def _signature(self, relation: Pointwise, axis: int, forms: Forms) -> Signature | None:
         rows = []
@@ -198,11 +212,12 @@ class Numbering:
         form = forms.read(node, at, size)
         row = np.full((2, size), -1.0)
         row[1] = form.shift
+        copies, known = form.copies, form.constant
         for piece in form.pieces:
-            mine = form.copies & (piece.coefficient != 0)
+            mine = copies & (piece.coefficient != 0)
             row[0, mine] = self._id(piece.source)
             row[1, mine] = piece.index[mine]
-        arithmetic = ~(form.copies | form.constant)
+        arithmetic = ~(copies | known)
         row[0, arithmetic] = self._id(node)
         row[1, arithmetic] = np.flatnonzero(arithmetic)
         return row
@@ -220,6 +235,8 @@ class Numbering:
         pieces: list[Piece] = []
         for before, same in found:
             if forms.facts.shape(node) != forms.facts.shape(before) or same.shape != left.shape:
+                continue
+            if not (same & left).any():
                 continue
             read = forms.read(before, axis, size, computed=True)
             assert (read.copies | read.constant).all(), node.name  # a shift would be lost

@@ -41,12 +41,9 @@ def _joined(found: Concat, facts: Facts) -> Routes:
     sizes = [facts.shape(n)[found.axis] for n in found.operands]
     starts = np.cumsum([0, *sizes])
     routes: Routes = []
-    for operand, start, size in zip(found.operands, starts, sizes, strict=False):
-        index = np.full(sum(sizes), -1)
-        index[start : start + size] = np.arange(size)
-        rank = len(facts.shape(operand))
-        axes = tuple(range(rank))
-        routes.append(Route(operand, axes, found.axis, found.axis, _tuple(index), piece=True))
+    for operand, start, size in zip(found.operands, starts.tolist(), sizes, strict=False):
+        axes, axis = tuple(range(len(facts.shape(operand)))), found.axis
+        routes.append(Route(operand, axes, axis, axis, range(size), piece=True, start=start))
     return routes
 
 

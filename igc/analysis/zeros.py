@@ -73,7 +73,7 @@ def of_zeros(node: fx.Node, relation: Relation, zeros: Zeros) -> Form | None:
 
 
 def _of_constant(value: Tensor) -> Zeros:
-    if value.numel() > LARGEST_MASK or not value.dtype.is_floating_point:
+    if not 0 < value.numel() <= LARGEST_MASK or not value.dtype.is_floating_point:
         return {}
     zero = value.detach() == 0
     found = {

@@ -158,9 +158,9 @@ MISSING: Mapping[str, str] = {
     "its places are computed: it may read any entry": "_unsafe_index index_add index_copy "
     "index_fill index_put masked_scatter scatter scatter_add scatter_reduce take max_unpool2d "
     "max_unpool3d affine_grid_generator grid_sampler grid_sampler_2d grid_sampler_3d",
-    "every entry of its result is made of all": "_fft_c2r _fft_r2c fft_fft2 fft_ifft2 fft_irfft "
+    "every entry of its result is made of all": "fft_fft2 fft_ifft2 fft_irfft "
     "fft_irfft2 fft_rfft fft_rfft2 gru "
-    "lstm rnn_relu rnn_tanh _fft_c2c fft_fft fft_fftn fft_hfft fft_ifft fft_ifftn "
+    "lstm rnn_relu rnn_tanh fft_fft fft_fftn fft_hfft fft_ifft fft_ifftn "
     "fft_ihfft fft_irfftn fft_rfftn stft linalg_cholesky linalg_cholesky_ex linalg_det "
     "linalg_eigh linalg_eigvalsh linalg_inv linalg_inv_ex linalg_matrix_exp "
     "linalg_matrix_power linalg_pinv linalg_qr linalg_slogdet linalg_solve "

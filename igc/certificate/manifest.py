@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from igc.certificate import manifest_path
+from igc.certificate.company import MAX_MANIFEST, strangers, unlike
 from igc.errors import BadInput
 from igc.onnx_files.guard import read_onnx
 from igc.onnx_files.types import TYPES
@@ -27,7 +28,6 @@ from igc.program.digest import file_sha256
 
 FORMAT, VERSION = "igc manifest", 1
 KEY = "igc.manifest_sha256"
-MAX_MANIFEST = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,14 @@ def read(path: Path) -> Certified:
         problems.append(f"hash: {path.name} does not name this {beside.name}; one was changed")
     if sha256(data[: -len(end)]) != of_model.get("sha256"):
         problems.append(f"hash: {path.name} is not the model that {beside.name} certifies")
+    if not problems:  # else it is not known whose files it speaks of
+        problems += strangers(path, manifest)
     return Certified(model, manifest, (*problems, *_metadata(model, manifest)))
+
+
+def not_of_its_run(path: Path) -> list[str]:
+    """Which files beside the model at `path` are of another run; nothing without a manifest."""
+    return unlike(path, seal)
 
 
 def _metadata(model: onnx.ModelProto, manifest: Mapping[str, Any]) -> Iterator[str]:

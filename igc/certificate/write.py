@@ -40,13 +40,14 @@ def certify(
     manifest: str | os.PathLike[str],
     hashes: Mapping[str, str],
     verification: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> None:
     """Writes the manifest of the ONNX file `model`, and its hash into the file's metadata.
 
     `model` must be what `export_onnx` has just written for `static`; both paths are written in
     place, so they should be temporary ones. `hashes` holds the SHA-256 of the checkpoint under "",
-    empty where there is no file, and the `digest` of each of its tensors. The same
-    network gives the same bytes.
+    empty where there is no file, and the `digest` of each of its tensors; `files` those of the
+    other files of the run (`igc.certificate.company`). The same network gives the same bytes.
     """
     path = Path(model)
     data = path.read_bytes()
@@ -60,6 +61,7 @@ def certify(
         },
         "model": {"sha256": sha256(data)},
         "verification": verification,
+        "files": dict(files or {}),
     }
     parsed = onnx.load_model_from_string(data)
     del data

@@ -87,7 +87,9 @@ def _check_entries(archive: zipfile.ZipFile, size: int, max_pickle: int) -> byte
             raise BadCheckpoint("it holds an encrypted entry")
     if sum(e.file_size for e in entries) > size:
         raise BadCheckpoint("it claims to hold more than its own size; it was made to fill memory")
-    if len({e.filename for e in entries}) != len(entries):
+    if any(e.filename != e.orig_filename for e in entries):
+        raise BadCheckpoint("it is damaged: an entry's name is no proper one")
+    if len({e.filename.casefold() for e in entries}) != len(entries):  # torch tells no case
         raise BadCheckpoint("it is damaged: two entries have one name")
     pickles = [
         e for e in entries if e.filename.count("/") == 1 and e.filename.endswith("/data.pkl")
@@ -104,14 +106,23 @@ def _check_entries(archive: zipfile.ZipFile, size: int, max_pickle: int) -> byte
 
 
 def _places(path: Path, archive: zipfile.ZipFile) -> dict[str, tuple[int, int]]:
-    """Where the bytes of each entry lie; zipfile has read every entry and its own header before."""
+    """Where the bytes of each entry lie; zipfile has read every entry and its own header before.
+
+    Raises `BadCheckpoint` where entries overlap, or reach into the directory.
+    """
     found = {}
+    end = 0
     with path.open("rb") as file:
-        for entry in archive.infolist():
+        for entry in sorted(archive.infolist(), key=lambda e: e.header_offset):
+            if entry.header_offset < end:
+                raise BadCheckpoint("it is damaged: two entries overlap")
             file.seek(entry.header_offset)
             name, extra = _LOCAL.unpack(file.read(_LOCAL.size))
             start = entry.header_offset + _LOCAL.size + name + extra
+            end = start + entry.file_size
             found[entry.filename.partition("/")[2]] = (start, entry.file_size)
+    if end > archive.start_dir:
+        raise BadCheckpoint("it is damaged: an entry overlaps the directory")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,7 +121,24 @@ def load_scanned(archive: Archive) -> Any:
         reason = one_line(error, 160, in_ascii=True)
         raise BadCheckpoint(f"it is damaged: {reason or type(error).__name__}") from None
     archive.check_unchanged()
+    check_containers(found)
     return found
+
+
+def check_containers(found: Any) -> None:
+    """Raises `BadCheckpoint` for a dict with attributes of its own: one may be called `items`.
+
+    A state_dict has `_metadata`, which is read as data.
+    """
+    waiting, seen = [found], set()
+    while waiting:
+        value = waiting.pop()
+        if not isinstance(value, (dict, list, tuple, set)) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if type(value) is OrderedDict and vars(value).keys() - {"_metadata"}:
+            raise BadCheckpoint("its index hangs attributes on a dict, which torch never does")
+        waiting += dict.values(value) if isinstance(value, dict) else value
 
 
 def read_header(payload: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -171,17 +189,31 @@ def check_tensor(tensor: Any, name: str) -> None:
     """Raises `BadCheckpoint` unless it is an ordinary tensor that lies in the file in full."""
     if type(tensor) not in (Tensor, nn.Parameter):
         raise BadCheckpoint(f"{show(name)} is a {type(tensor).__name__}, expected a tensor")
+    hooks = tensor._backward_hooks
     plain = (
-        tensor.layout is torch.strided
+        (hooks is None or (isinstance(hooks, dict) and not hooks))
+        and tensor.layout is torch.strided
         and tensor.device.type == "cpu"
         and not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
     )
     if not plain:
         raise BadCheckpoint(f"the tensor {show(name)} is of an unsupported kind")
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+    if not _lies_within(tensor):
         raise BadCheckpoint(
             f"the tensor {show(name)} has the shape {tuple(tensor.shape)}, more than the file holds"
         )
+
+
+def _lies_within(tensor: Tensor) -> bool:
+    """Whether all that the tensor reaches lies in its storage, each element at its own step."""
+    held, size = tensor.untyped_storage().nbytes(), tensor.element_size()
+    steps = [(n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True) if n]
+    if tensor.storage_offset() < 0 or any(s < 0 for s in tensor.stride()):
+        return False
+    if not tensor.numel():
+        return True
+    end = tensor.storage_offset() + sum(steps) + 1
+    return max(end, tensor.numel()) * size <= held
 
 
 def state_tensors(found: Mapping[Any, Any]) -> dict[str, Tensor]:

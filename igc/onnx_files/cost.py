@@ -237,9 +237,14 @@ def _peak(
     last |= {o.name: len(graph.node) for o in graph.output}
     size = {v: prod(shapes[v]) * widths[v] for v in values}
     alive = {i.name: size[i.name] for i in graph.input if i.name in size}
-    peak = sum(alive.values())
+    peak = held = sum(alive.values())
     for i, node in enumerate(graph.node):
-        alive |= {o: size[o] for o in node.output if o in size}
-        peak = max(peak, sum(alive.values()))
-        alive = {name: n for name, n in alive.items() if last.get(name, i) > i}
+        for name in node.output:
+            if name in size and name not in alive:
+                alive[name] = size[name]
+                held += size[name]
+        peak = max(peak, held)
+        for name in (*node.input, *node.output, *(alive if i == 0 else ())):
+            if name in alive and last.get(name, i) <= i:
+                held -= alive.pop(name)
     return peak

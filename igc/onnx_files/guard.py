@@ -17,7 +17,9 @@ import onnx
 
 from igc.errors import BadInput, is_clean, one_line, show
 
-MAX_NODES = 1_000_000
+MAX_NODES = 50_000  # of onnxruntime's own time that is half a minute
+MAX_TENSORS = 100_000
+MAX_OUTPUTS = 256  # a report tells of every set of outputs
 MAX_BYTES = 1 << 31  # protobuf's own limit
 MAX_FUNCTIONS = 500
 
@@ -58,10 +60,27 @@ def check_model(model: onnx.ModelProto, folder: Path) -> None:
     """Raises `BadInput` unless the model passes every check; see `read_onnx`."""
     if not model.graph.output:
         raise BadInput("no ONNX file, or a damaged one: it has no outputs")
+    _check_counts(model)
     _check_functions(model)
     _check_graph(model.graph, frozenset(), folder)
     for function in model.functions:
         _check_nodes(function.node, {*function.input}, folder)
+
+
+def _check_counts(model: onnx.ModelProto) -> None:
+    """Raises for more of anything than a network has: what follows takes time for each."""
+    graph, counted = model.graph, len(model.graph.node)
+    counted += sum(len(function.node) for function in model.functions)
+    tensors = len(graph.initializer) + len(graph.sparse_initializer)
+    for found, most, what in (
+        (counted, MAX_NODES, "nodes"),
+        (tensors, MAX_TENSORS, "stored tensors"),
+        (len(graph.input) - len(graph.initializer), MAX_OUTPUTS, "inputs"),
+        (len(graph.output), MAX_OUTPUTS, "outputs"),
+        (len(graph.value_info), MAX_NODES + MAX_TENSORS, "noted shapes"),
+    ):
+        if found > most:
+            raise BadInput(f"it has {found} {what}, more than the limit of {most}")
 
 
 def _check_graph(graph: onnx.GraphProto, outer: frozenset[str], folder: Path) -> None:

@@ -85,8 +85,7 @@ def _concat(inputs: list[str], axis: int, shapes: Mapping[str, Shape]) -> list[R
         return []
     for name in inputs:
         size = shapes[name][axis]
-        index = (*[-1] * start, *range(size), *[-1] * (total - start - size))
-        routes.append(Route(name, (), axis, axis, index, piece=True))
+        routes.append(Route(name, (), axis, axis, range(size), piece=True, start=start))
         start += size
     return routes
 

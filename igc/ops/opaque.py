@@ -77,8 +77,6 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "linalg_svd.default linalg_svdvals.default",
     },
     "norm": {
-        WRITTEN: "_native_batch_norm_legit.no_stats _native_batch_norm_legit_no_training.default "
-        "_weight_norm.default _weight_norm_interface.default",
         SPELLING: "native_group_norm.default native_layer_norm.default",
     },
     "pool": {
@@ -113,7 +111,7 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "flatten.using_ints mT.default moveaxis.int moveaxis.intlist movedim.int "
         "movedim.intlist numpy_T.default ravel.default reshape_as.default squeeze.default "
         "swapaxes.default swapdims.default t.default transpose.int unflatten.int view.default "
-        "view_as.default _reshape_alias.default _reshape_copy.default expand_copy.default "
+        "view_as.default _reshape_copy.default expand_copy.default "
         "permute_copy.default squeeze_copy.dim squeeze_copy.dims t_copy.default "
         "transpose_copy.int unsqueeze_copy.default view_copy.default",
         NUMBERS: "sym_size.int",
@@ -141,9 +139,8 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "rnn_relu.input rnn_tanh.input",
     },
     "spectral": {
-        MIXED: "_fft_c2c.default _fft_c2r.default _fft_r2c.default fft_fft.default "
-        "fft_fft2.default "
-        "fft_fftn.default fft_hfft.default fft_ifft.default fft_ifft2.default fft_ifftn.default "
+        MIXED: "fft_fft.default fft_fft2.default fft_fftn.default fft_hfft.default "
+        "fft_ifft.default fft_ifft2.default fft_ifftn.default "
         "fft_ihfft.default fft_irfft.default fft_irfft2.default fft_irfftn.default "
         "fft_rfft.default fft_rfft2.default fft_rfftn.default stft.center "
         "stft.default",

@@ -137,7 +137,7 @@ def _result(call: fx.Node, args: Any, kwargs: Any) -> Any:
     try:
         with torch.no_grad():
             return call.target(*args, **kwargs)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
         first = first_line(error)
         raise Refused(f"layer '{layer_of(call)}': constant {call.target} fails: {first}") from error
 

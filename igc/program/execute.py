@@ -13,6 +13,7 @@ from igc.program.dtypes import cast_dtype, cast_to, retyped
 from igc.program.meta_calls import remembered
 from igc.program.nodes import args_of, last_reads, mapped
 from igc.program.program import Program
+from igc.program.trusting import require_safe
 
 
 def execute(
@@ -70,6 +71,7 @@ def _call(
     args, kwargs = mapped((node.args, node.kwargs), look)
 
     def run() -> Any:
+        require_safe(node.target, args, kwargs)
         changed = dtype is not None or device is not None
         own, named = retyped((args, kwargs), dtype, device) if changed else (args, kwargs)
         return cast("Callable[..., Any]", node.target)(*own, **named)

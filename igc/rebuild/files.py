@@ -15,7 +15,8 @@ from torch import nn
 
 from igc.capture import Example
 from igc.certificate import manifest_path
-from igc.certificate.manifest import MAX_MANIFEST, hashes, seal
+from igc.certificate.company import MAX_MANIFEST
+from igc.certificate.manifest import hashes, seal
 from igc.compiler import compilation
 from igc.delivery import export_onnx
 from igc.emit.compilation import Compilation

@@ -7,6 +7,7 @@ is what this igc makes of this checkpoint. That this is right is for the audit t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,15 @@ import onnx
 from torch import nn
 
 from igc.capture import Example
+from igc.certificate.company import MAX_FILES
 from igc.certificate.manifest import seal, written
 from igc.certificate.tools import installed
 from igc.errors import BadInput, CheckFailed, IgcError
 from igc.rebuild.differences import of_data, of_messages
 from igc.rebuild.files import Given, Made, given, made
 from igc.rebuild.told import Told, told
+
+HASH = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,18 @@ def _expected(made: Made, manifest: Any) -> dict[str, Any]:
     stated = manifest if isinstance(manifest, Mapping) else {}
     checkpoint = stated.get("checkpoint")
     right = checkpoint if checkpoint in made.checkpoints else made.checkpoints[0]
-    return made.manifest | {"checkpoint": right, "tools": _tools(manifest) or installed()}
+    return made.manifest | {
+        "checkpoint": right, "tools": _tools(manifest) or installed(), "files": _files(stated),
+    }  # fmt: skip
+
+
+def _files(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes of the run's other files, which are not made anew; none where they are none."""
+    found = manifest.get("files")
+    if not isinstance(found, dict) or len(found) > MAX_FILES:
+        return {}
+    plain = all(isinstance(v, str) and HASH.fullmatch(v) for v in found.values())
+    return found if plain else {}
 
 
 def _tools(manifest: Any) -> dict[str, str]:

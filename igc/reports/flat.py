@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from igc.errors import clean
 from igc.reports.words import compared
 
+# Where one would begin; a few programs take the wide signs as well.
+_FORMULA = re.compile(r"(?:^|(?<=;))(?=\s*[=+\-@＝＋－＠])")
 HEAD = ("section", "name", "column", "macs", "flops", "params")
 
 
@@ -38,5 +42,5 @@ def _rows(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[st
 
 
 def _cell(text: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    """A name that no spreadsheet takes for a formula, also where it parts cells at semicolons."""
+    return _FORMULA.sub("'", clean(text))

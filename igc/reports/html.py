@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape as escaped
 from typing import Any
 
+from igc.errors import clean
 from igc.reports.html_style import STYLE
 from igc.reports.markdown import opaque_rows, pass_rows
 from igc.reports.words import (
@@ -60,7 +61,7 @@ def html(values: Mapping[str, Any]) -> str:
 
 def escape(text: str) -> str:
     """Text as HTML shows it, in content and in quoted attributes."""
-    return escaped(str(text), quote=True)
+    return escaped(clean(str(text)), quote=True)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from igc.errors import clean
 from igc.reports.words import count, part_rows, shape, summary_rows, task_rows
 
 
@@ -43,10 +44,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def escape(text: str) -> str:
     """A name as Markdown shows it: no markup, no second line, no new table cell."""
-    flat = " ".join(str(text).split())
-    for mark in "\\|`*_<>[]":
-        flat = flat.replace(mark, "\\" + mark if mark != "<" else "&lt;")
-    return flat
+    flat = clean(" ".join(str(text).split())).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join("\\" + c if c in "\\|`*_>[]~$" else c for c in flat)
 
 
 def gate_rows(values: Mapping[str, Any]) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from igc.certificate.manifest import not_of_its_run
 from igc.emit.onnx.model import LARGE, with_initialisers
 from igc.errors import BadInput, one_line
 from igc.onnx_files.guard import read_onnx
@@ -65,6 +67,10 @@ class OnnxSide(Side):
     def names(self) -> tuple[str, ...]:
         """The names of the outputs, in the order of the file."""
         return tuple(o.name for o in self.model.graph.output)
+
+    def company(self) -> list[str]:
+        """What its manifest does not know, where one lies beside it."""
+        return not_of_its_run(Path(self.label))
 
     @property
     def kinds(self) -> tuple[torch.dtype, ...]:

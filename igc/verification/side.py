@@ -103,6 +103,10 @@ class Side(Protocol):
         """What to know of it that is no fault."""
         return []
 
+    def company(self) -> list[str]:
+        """Which files beside it are not of its run."""
+        return []
+
     def first_difference(
         self, reference: Exact, names: Sequence[str], inputs: Sequence[Tensor]
     ) -> str | None:

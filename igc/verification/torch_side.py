@@ -22,6 +22,7 @@ from igc.program.execute import execute
 from igc.program.fixed import fixed_axes
 from igc.program.health import finite_notes
 from igc.program.returned import tensors_of
+from igc.program.trusting import has_trusting
 from igc.verification.bounds import largest
 from igc.verification.diverge import first_difference
 from igc.verification.inputs import Draw, Signature, of_program
@@ -144,6 +145,8 @@ class TorchSide(Side):
             given = [cast_to(x, spec.dtype) for x, spec in zip(inputs, program.inputs, strict=True)]
             with torch.no_grad():  # each part in the type that it has for itself
                 return _tensors(execute(program, given))
+        if has_trusting(self.program.graph):
+            execute(self.program, [x.to("meta") for x in inputs], device="meta")
         with evaluating(self.module), torch.no_grad():
             result = self.module(*beside(self.module, (cast_to(x, self.dtype) for x in inputs)))
         return _tensors(tensors_of(result))

@@ -49,7 +49,7 @@ def verify(
         ref.exact.memo = memo
     signature = (cand if ref.exact is None else ref).signature(full)
     sets, notes = draws(signature, inputs)
-    notes += ref.notes()
+    notes += [*ref.notes(), *ref.company(), *cand.company()]
     keep, failures = _matching(ref, cand, tasks)
     if not memo:
         smallest = min(sets, key=lambda draw: sum(t.numel() for t in draw.tensors))

@@ -240,8 +240,8 @@ def test_deep_output_structures_are_refused() -> None:
 
 
 def test_too_many_nodes_are_refused() -> None:
-    nodes = [{"name": "n", "op": "placeholder"}] * 100_001
-    refused({**DATA, "nodes": nodes}, "more than the limit of 100000")
+    nodes = [{"name": "n", "op": "placeholder"}] * 20_001
+    refused({**DATA, "nodes": nodes}, "more than the limit of 20000")
 
 
 def test_a_tensor_of_an_odd_kind_is_refused() -> None:
@@ -275,3 +275,26 @@ def test_random_damage_to_the_data_is_refused_or_harmless() -> None:
         except BadCheckpoint:
             kinds["refused"] += 1
     assert kinds["refused"] > 200 and issubclass(BadCheckpoint, IgcError)
+
+
+def returning(node: dict[str, Any]) -> Data:
+    """The tiny program with this node for its output."""
+    data = with_calls(node)
+    data["nodes"][-1]["args"] = [{"node": "extra_0"}]
+    return data
+
+
+def test_a_program_has_to_run_at_the_sizes_that_compiling_asks_for() -> None:
+    data = returning(call("aten.reshape.default", {"node": "x"}, [8, 2]))
+    data["sizes"]["batch"] = 4
+    refused(data, r"does not run at batch=\d+: .*reshape|shape '\[8, 2\]' is invalid")
+
+
+def test_an_output_has_elements() -> None:
+    refused(returning(call("aten.slice.Tensor", {"node": "x"}, 0, 0, 0)), "has no elements")
+
+
+def test_a_single_number_has_no_axes_to_pick_from() -> None:
+    data = with_calls(call("aten.sum.default", {"node": "x"}),
+                      call("aten.squeeze.dim", {"node": "extra_0"}, 0))  # fmt: skip
+    refused(data, "node 'extra_1' takes an axis of a single number")

@@ -96,7 +96,7 @@ def engine(library, checkpoints, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         weights.write_text("weights")
 
     def certify(
-        static: nn.Module, model: Path, manifest: Path, hashes: Any, verification: Any
+        static: nn.Module, model: Path, manifest: Path, hashes: Any, verification: Any, files: Any
     ) -> None:
         assert model.read_text() == "onnx"
         manifest.write_text("manifest")

@@ -68,6 +68,7 @@ def test_a_container_has_less(
 def test_the_command_line_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def act() -> int:
         called: list[int] = []
+        monkeypatch.setattr(main, "watched", lambda act: act())  # in this very process
         monkeypatch.setattr(main, "bound_memory", lambda: called.append(0))
         monkeypatch.setattr(main, "run", lambda arguments: len(called))
         try:

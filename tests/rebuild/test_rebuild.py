@@ -260,3 +260,11 @@ def test_options_that_mean_nothing_are_a_difference(folder: Path) -> None:
 
 def _options(model: onnx.ModelProto) -> onnx.StringStringEntryProto:
     return next(p for p in model.metadata_props if p.key == "igc.options")
+
+
+@pytest.mark.slow
+def test_other_files_of_the_run_are_taken_as_told(checkpoint: Path, tmp_path: Path) -> None:
+    """They are not made anew; the audit compares them with what the manifest says."""
+    igc.deliver(checkpoint, onnx=tmp_path / "m.onnx", torch=tmp_path / "s.pt")
+    found = rebuild(tmp_path / "m.onnx", igc.load(checkpoint), checkpoint)
+    assert found.differences == []

@@ -15,9 +15,6 @@ MAX_TEXT = 512
 MAX_ITEMS = 1 << 20
 INT64 = 1 << 63
 
-# Control characters, lone surrogates, unassigned code points, line and paragraph separators:
-# what would break a line of output, or could not be written at all.
-
 
 def record(
     data: Any, where: str, required: Iterable[str], optional: Iterable[str] = ()

@@ -20,6 +20,8 @@ from igc.errors import BadCheckpoint, one_line, show
 from igc.ops.allowed import FROZEN, name_of
 from igc.program import InputSpec, Program
 from igc.program.nodes import SIZE_OPS
+from igc.program.shapes import other_sizes, shapes, single
+from igc.program.trusting import require_safe
 
 MAX_BYTES = 1 << 34
 FREE_BYTES = 1 << 30  # that constants may come to in any network
@@ -27,6 +29,10 @@ MULTIPLE = 16  # of the file's own tensors: masked kernels of several tasks
 LARGE = 1 << 20  # smaller values need no adding up
 MAX_RANK = 32
 MAX_PIECES = 1 << 20
+# What no network asks of a single number.
+OF_AXES = frozenset({
+    "aten.index.Tensor", "aten.index_select.default", "aten.squeeze.dim", "aten.squeeze.dims",
+})  # fmt: skip
 # torch takes a number for these, and these for numbers; it reads memory where a number is none.
 ENUMS = {
     "ScalarType": torch.dtype, "Layout": torch.layout, "MemoryFormat": torch.memory_format,
@@ -94,6 +100,8 @@ def check_call(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
         given = bound.get(key, default.default_value if default.has_default_value() else None)
         if isinstance(given, fx.Node) or given != value:
             raise BadCheckpoint(f"calls {name} with {key}={show(given)}, only {value} is allowed")
+    if bound.get("pin_memory"):
+        raise BadCheckpoint(f"calls {name} with pin_memory, which is for another device")
     if name == "aten.instance_norm.default" and (
         bound.get("use_input_stats") is not False and bound.get("running_mean") is not None
     ):
@@ -124,6 +132,8 @@ def check_runs(program: Program) -> None:
                 for result in program.output_nodes:
                     if not isinstance(values[result], Tensor):
                         raise BadCheckpoint(f"the output '{result.name}' is no tensor")
+                    if not values[result].numel():
+                        raise BadCheckpoint(f"the output '{result.name}' has no elements")
                 return
             else:
                 args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
@@ -137,6 +147,29 @@ def check_runs(program: Program) -> None:
             _check_value(value, where)
             values[node] = value
             memory.take(node, value)
+
+
+def check_other_sizes(program: Program) -> None:
+    """Raises `BadCheckpoint` unless the program runs at the other sizes that compiling asks for.
+
+    Its values have to have the same numbers of axes there.
+    """
+    if not program.sizes:
+        return
+    own = shapes(program)
+    for sizes in (other_sizes(program), single(program)):
+        told = "its graph does not run at " + ", ".join(f"{k}={v}" for k, v in sizes.items())
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = shapes(program, sizes)
+        except Exception as error:  # torch raises many kinds for operands that do not fit
+            raise BadCheckpoint(f"{told}: {one_line(error, 160)}") from None
+        for node, value in found.items():
+            if (value.shape is None) != (own[node].shape is None) or (
+                value.shape is not None and len(value.shape) != len(own[node].dims)
+            ):
+                raise BadCheckpoint(f"{told} as it does elsewhere: node '{node.name}'")
 
 
 class _Memory:
@@ -205,6 +238,7 @@ def _call(node: fx.Node, args: Any, kwargs: Any, where: str) -> Any:
         raise BadCheckpoint(f"{where} takes a piece of something that has none")
     _check_axis(target, args, kwargs, where)
     try:
+        require_safe(target, args, kwargs)
         return target(*_on_meta(args), **_on_meta(kwargs))
     except Exception as error:  # torch raises many kinds for operands that do not fit
         reason = one_line(error, 160)
@@ -228,6 +262,9 @@ def _check_axis(target: Any, args: Any, kwargs: Any, where: str) -> None:
         return
     bound = bind(target, args, kwargs)
     operand, dim = bound.get("self"), bound.get("dim")
+    single = isinstance(operand, Tensor) and not operand.ndim
+    if single and str(target) in OF_AXES:
+        raise BadCheckpoint(f"{where} takes an axis of a single number")
     if isinstance(operand, Tensor) and type(dim) is int:
         rank = max(operand.ndim, 1)
         if not -rank <= dim < rank:

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, fx
 
 from igc.checkpoint.data.fields import integer, items, name, record, table, text
-from igc.checkpoint.data.guard import check_call, check_runs, with_device
+from igc.checkpoint.data.guard import check_call, check_other_sizes, check_runs, with_device
 from igc.checkpoint.data.values import DTYPES, decode, decode_structure, read_dtype
 from igc.errors import BadCheckpoint, show
 from igc.ops.allowed import lookup
 from igc.program import InputSpec, Origin, Program
 from igc.program.shapes import with_odd_sizes
 
-MAX_NODES = 100_000
+MAX_NODES = 20_000  # compiling takes some milliseconds for each
+MAX_OUTPUTS = 256  # a report tells of every set of outputs
 MAX_INPUTS = 1024
 MAX_SIZE = 1 << 31
 MAX_OPERANDS = 4096  # in the lists of one call
@@ -49,7 +50,9 @@ def from_data(data: Any, tensors: Mapping[str, Tensor]) -> Program:
         graph=graph,
         constants=constants,
         inputs=inputs,
-        outputs=tuple(text(o, "the outputs") for o in items(data["outputs"], "the outputs")),
+        outputs=tuple(
+            text(o, "the outputs") for o in items(data["outputs"], "the outputs", MAX_OUTPUTS)
+        ),
         out_spec=decode_structure(data["structure"], "the output structure"),
         sizes=sizes,
         dtype=dtype,
@@ -66,7 +69,9 @@ def from_data(data: Any, tensors: Mapping[str, Tensor]) -> Program:
     )
     _check_counts(program)
     check_runs(program)
-    return with_odd_sizes(program)
+    program = with_odd_sizes(program)
+    check_other_sizes(program)
+    return program
 
 
 def _input(data: Any, sizes: Mapping[str, int]) -> InputSpec:

@@ -22,9 +22,9 @@ MISSING: Mapping[str, str] = {
     "torch.softmax and its like choose by themselves which op runs": "_log_softmax _softmax "
     "_safe_softmax _unsafe_index",
     "a module in PyTorch, which takes its weights in another form": "gru lstm rnn_relu rnn_tanh",
-    "torch.fft calls several ops": "_fft_c2r _fft_r2c fft_fft2 fft_ifft2 fft_irfft fft_irfft2 "
+    "torch.fft calls several ops": "fft_fft2 fft_ifft2 fft_irfft fft_irfft2 "
     "fft_rfft fft_rfft2 "
-    "_fft_c2c fft_fft fft_fftn fft_hfft fft_ifft fft_ifftn fft_ihfft fft_irfftn fft_rfftn "
+    "fft_fft fft_fftn fft_hfft fft_ifft fft_ifftn fft_ihfft fft_irfftn fft_rfftn "
     "stft fft_fftshift fft_ifftshift fft_fftfreq fft_rfftfreq",
     "complex numbers and matrices, called by their own names": "_conj complex polar view_as_real "
     "_conj_physical linalg_cholesky linalg_cholesky_ex "

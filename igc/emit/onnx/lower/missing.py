@@ -19,9 +19,9 @@ BY_TORCH: Mapping[str, str] = {
     "",
     NUMBERS: "eye linspace bartlett_window blackman_window hamming_window hann_window "
     "kaiser_window",
-    "complex numbers, which ONNX has as pairs": "_fft_c2r _fft_r2c fft_fft2 fft_ifft2 fft_irfft "
+    "complex numbers, which ONNX has as pairs": "fft_fft2 fft_ifft2 fft_irfft "
     "fft_irfft2 fft_rfft fft_rfft2 "
-    "_fft_c2c fft_fft fft_fftn fft_hfft fft_ifft fft_ifftn fft_ihfft fft_irfftn fft_rfftn "
+    "fft_fft fft_fftn fft_hfft fft_ifft fft_ifftn fft_ihfft fft_irfftn fft_rfftn "
     "stft _conj complex _conj_physical polar view_as_real",
     "half of a size, which may change": "fft_fftshift fft_ifftshift",
     "functions and matrices that torch writes as others": "special_entr special_erfcx "
