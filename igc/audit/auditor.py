@@ -32,7 +32,8 @@ from igc.program.decisions import decisions
 from igc.program.recipe import Groups, Recipe, Select, Stored, Take, Transposed, from_data
 from igc.verification import verify
 from igc.verification.bounds import ulps_apart
-from igc.verification.inputs import draws, of_program
+from igc.verification.draws import main_draws
+from igc.verification.inputs import of_program
 
 ULPS = 1  # of the stored type: derived in float64, and rounded once or (a sum of mixes) twice
 DOUBLE = 4  # ulp where float64 itself is stored
@@ -89,7 +90,7 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
         _wiring(certified, found)
         names = [o.name for o in certified.model.graph.output if o.name in program.outputs]
         found.outputs = names
-        given = [draw.tensors for draw in draws(of_program(program), None)[0]]
+        given = [draw.tensors for draw in main_draws(of_program(program))]
         found.failures += interface_problems(certified.model.graph, program, given)
         most = require_bounded(certified, program.constants.values())
         deriver = Deriver(program, given[0], manifest["index"], most)

@@ -18,6 +18,7 @@ from igc.onnx_files.guard import read_onnx
 from igc.onnx_files.session import run_bounded, session
 from igc.program import InputSpec
 from igc.program.dtypes import cast_to
+from igc.verification.channels import Axis
 from igc.verification.diverge_onnx import first_onnx_difference
 from igc.verification.inputs import Draw, Signature
 from igc.verification.side import Exact, Outputs, Side
@@ -71,6 +72,10 @@ class OnnxSide(Side):
         """The types of the outputs."""
         return tuple(self._dtype(o, "output") for o in self.model.graph.output)
 
+    def channel_axes(self) -> list[Axis]:
+        """The second axis of each output where its size is a number, else the last one."""
+        return [_declared_axis(o.type.tensor_type.shape.dim) for o in self.model.graph.output]
+
     def signature(self, full: bool = False) -> Signature:
         """What the file takes; a dynamic batch counts as 2, any other dynamic size as 32."""
         known = {i.name for i in self.model.graph.initializer}
@@ -121,7 +126,7 @@ class OnnxSide(Side):
         """
         for way in self.levels:
             for draw in draws:
-                if self.takes(names, draw.tensors):
+                if way not in self.ways_for(draw) or self.takes(names, draw.tensors):
                     continue
                 try:
                     found: Outputs | Exception = self._run(way, names, draw.tensors)
@@ -204,6 +209,11 @@ def _without_values(model: onnx.ModelProto) -> onnx.ModelProto:
         for t in model.graph.initializer
     ]
     return with_initialisers(model, tensors)
+
+
+def _declared_axis(dims: Sequence[onnx.TensorShapeProto.Dimension]) -> Axis:
+    fixed = [i for i in (1, len(dims) - 1) if 0 < i < len(dims) and dims[i].HasField("dim_value")]
+    return fixed[0] if fixed else None
 
 
 def wrong_widths(model: onnx.ModelProto) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from igc.program.fixed import fixed_axes
 from igc.program.health import finite_notes
 from igc.program.returned import tensors_of
 from igc.verification.bounds import largest
+from igc.verification.channels import Axis, channel_axis
 from igc.verification.diverge import first_difference
 from igc.verification.inputs import Draw, Signature, of_program
 from igc.verification.side import Exact, Memo, Outputs, Side
@@ -45,6 +46,7 @@ class TorchSide(Side):
     captured: bool = False
     memo: Memo | None = None
     _decided: Program | None = None
+    _signatures: dict[bool, Signature] = field(default_factory=dict)
 
     @property
     def runtime(self) -> str:
@@ -63,7 +65,23 @@ class TorchSide(Side):
 
     def signature(self, full: bool = False) -> Signature:
         """That of its program."""
-        return of_program(self.program, full)
+        if full not in self._signatures:
+            self._signatures[full] = of_program(self.program, full)
+        return self._signatures[full]
+
+    def channel_axes(self) -> list[Axis]:
+        """As its outputs' shapes at the sizes it is run at tell."""
+        found = self.signature()
+        doubled = {k: 2 * v for k, v in found.sizes.items() if k != found.batch}
+        points = [found.sizes, found.sizes | (found.other or doubled)]
+        shapes = []
+        for sizes in points:
+            inputs = [
+                torch.empty(s.shape(sizes), dtype=s.dtype, device="meta") for s in found.inputs
+            ]
+            values = execute(self.program, inputs, device="meta")
+            shapes.append([tuple(getattr(v, "shape", ())) for v in values])
+        return [channel_axis(each) for each in zip(*shapes, strict=True)]
 
     def run(self, way: str, names: Sequence[str], draw: Draw) -> Outputs:
         """As `own`."""
@@ -159,16 +177,18 @@ class TorchSide(Side):
 
         return self._once(dtype, inputs, run)
 
-    def approximated(self, inputs: Sequence[Tensor], dtype: torch.dtype, seed: int) -> Outputs:
+    def approximated(
+        self, inputs: Sequence[Tensor], dtype: torch.dtype, seed: int, *, sums: bool = False
+    ) -> Outputs:
         """The outputs in `dtype`, functions as exact as onnxruntime's (`approximations`)."""
 
         def run() -> Outputs:
-            with Approximated(seed), torch.no_grad():
+            with Approximated(seed, sums), torch.no_grad():
                 if dtype == self.dtype:
                     return self.own(inputs)
                 return _tensors(execute(self.decided, inputs, dtype=dtype))
 
-        return self._once(("approximated", dtype, seed), inputs, run)
+        return self._once(("approximated", dtype, seed, sums), inputs, run)
 
     def require_deterministic(self, inputs: Sequence[Tensor]) -> None:
         """Raises `Refused` where two runs in evaluation mode differ (a stochastic gate, say)."""

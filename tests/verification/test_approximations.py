@@ -123,14 +123,15 @@ def test_inputs_that_are_left_out_leave_nothing_behind(monkeypatch: pytest.Monke
     """Neither a leg set aside nor the word that an output was compared soundly."""
 
     def partly(self: Comparison, *_: object) -> None:
-        self.lost.append(Leg("y", "way", "resized", 1.0, 1.0, 0.5, ""))
-        self.sound.add(("y", "way"))
+        leg = Leg("y", "way", "tried", 1.0, 1.0, 0.5, "")
+        self.lost.append((leg, torch.ones(1, dtype=torch.bool)))
+        self.sound["y", "way"] = torch.ones(1, dtype=torch.bool)
         raise BadInput("too large")
 
     monkeypatch.setattr(Comparison, "_compare", partly)
     side = TorchSide("network", capture(nn.ReLU(), torch.zeros(1)))
     comparison = Comparison(side, side, [], [])
-    comparison.add(Draw("resized", (torch.zeros(1),), resized=True))
+    comparison.add(Draw("tried", (torch.zeros(1),), optional=True))
     assert comparison.judged() == []
     assert not comparison.sound
     with pytest.raises(BadInput):
