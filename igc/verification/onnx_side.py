@@ -14,6 +14,7 @@ from torch import Tensor
 
 from igc.emit.onnx.model import LARGE, with_initialisers
 from igc.errors import BadInput, one_line
+from igc.onnx_files.findings import findings
 from igc.onnx_files.guard import read_onnx
 from igc.onnx_files.session import run_bounded, session
 from igc.program import InputSpec
@@ -106,7 +107,11 @@ class OnnxSide(Side):
             ) from error
 
     def defects(self) -> list[str]:
-        """What is wrong with the file itself: full checker, strict shapes, channel counts."""
+        """What is wrong with the file itself: not valid, or it holds what runs do not show."""
+        return self._invalid() + findings(self.model)
+
+    def _invalid(self) -> list[str]:
+        """What the full checker, strict shape inference and channel counts complain of."""
         try:
             onnx.checker.check_model(self.label, full_check=True)
         except Exception as error:  # the checker raises its own and protobuf's errors
