@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from igc.audit.derive import Deriver
-from igc.audit.interface import interface_problems
 from igc.audit.reach import by_graph
 from igc.audit.translation.validate import validate
 from igc.audit.unread import Unread, count, gate_names, hand_written_gates, left_out, rows
+from igc.audit.unused import unused
 from igc.certificate.manifest import (
     Certified,
     digest,
@@ -34,6 +34,7 @@ from igc.verification import verify
 from igc.verification.bounds import ulps_apart
 from igc.verification.draws import main_draws
 from igc.verification.inputs import of_program
+from igc.verification.interface import interface_problems
 
 ULPS = 1  # of the stored type: derived in float64, and rounded once or (a sum of mixes) twice
 DOUBLE = 4  # ulp where float64 itself is stored
@@ -92,6 +93,7 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
         found.outputs = names
         given = [draw.tensors for draw in main_draws(of_program(program))]
         found.failures += interface_problems(certified.model.graph, program, given)
+        found.failures += unused(certified.model.graph)
         most = require_bounded(certified, program.constants.values())
         deriver = Deriver(program, given[0], manifest["index"], most)
         entries = manifest["tensors"].values()
@@ -101,9 +103,7 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
     _tensors(certified, deriver, found)
     _unread(deriver, program, [program.outputs.index(n) for n in names], found)
     found.failures += verify(program, model, tasks=names).failures
-    translation = validate(certified.model, program)
-    found.failures += translation.findings
-    found.not_shown = translation.stopped
+    found.failures = list(dict.fromkeys(found.failures))  # verifying tells of the interface, too
     return found
 
 

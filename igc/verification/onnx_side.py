@@ -22,6 +22,7 @@ from igc.program.dtypes import cast_to
 from igc.verification.channels import Axis
 from igc.verification.diverge_onnx import first_onnx_difference
 from igc.verification.inputs import Draw, Signature
+from igc.verification.interface import interface_problems
 from igc.verification.side import Exact, Outputs, Side
 
 LEVELS = {
@@ -109,6 +110,10 @@ class OnnxSide(Side):
     def defects(self) -> list[str]:
         """What is wrong with the file itself: not valid, or it holds what runs do not show."""
         return self._invalid() + findings(self.model)
+
+    def misdeclared(self, reference: Exact, points: Sequence[Sequence[Tensor]]) -> list[str]:
+        """Names, types, ranks and sizes that are not the reference's."""
+        return list(interface_problems(self.model.graph, reference.decided, points))
 
     def _invalid(self) -> list[str]:
         """What the full checker, strict shape inference and channel counts complain of."""

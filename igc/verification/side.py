@@ -109,6 +109,13 @@ class Side(Protocol):
         """What is wrong with it whatever it computes."""
         return []
 
+    def misdeclared(self, reference: Exact, points: Sequence[Sequence[Tensor]]) -> list[str]:
+        """What it declares of its inputs and outputs that is not the reference's.
+
+        `points` are inputs of several sizes.
+        """
+        return []
+
     def notes(self) -> list[str]:
         """What to know of it that is no fault."""
         return []

@@ -10,7 +10,7 @@ import torch
 from igc.errors import BadInput
 from igc.program.dtypes import without_autocast
 from igc.verification.comparison import Comparison
-from igc.verification.draws import draws, probe
+from igc.verification.draws import draws, main_draws, probe
 from igc.verification.inputs import Inputs, Signature
 from igc.verification.result import Check, group
 from igc.verification.runtimes import Network, sides
@@ -72,6 +72,9 @@ def verify(
     order = {draw.label: i for i, draw in enumerate(sets)}
     outputs = group(sorted(comparison.judged(), key=lambda leg: order[leg.inputs]))
     worst = [o.worst for o in outputs.values() if not o.passed]
+    if ref.exact is not None:
+        points = [draw.tensors for draw in main_draws(signature)]
+        failures += [f"{cand.label}: {text}" for text in cand.misdeclared(ref.exact, points)]
     failures += [f"{side.label}: {text}" for side in (ref, cand) for text in side.defects()]
     failures += [leg.describe() for leg in worst] + comparison.failures
     first = None
