@@ -120,6 +120,10 @@ class Side(Protocol):
         """What to know of it that is no fault."""
         return []
 
+    def idle(self) -> list[str]:
+        """What of it did nothing on any of the inputs that it was run on."""
+        return []
+
     def first_difference(
         self, reference: Exact, names: Sequence[str], inputs: Sequence[Tensor]
     ) -> str | None:

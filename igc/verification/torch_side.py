@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from igc.program.returned import tensors_of
 from igc.verification.bounds import largest
 from igc.verification.channels import Axis, channel_axis
 from igc.verification.diverge import first_difference
+from igc.verification.idle import idle, watch
 from igc.verification.inputs import Draw, Signature, of_program
 from igc.verification.side import Exact, Memo, Outputs, Side
 
@@ -46,6 +48,7 @@ class TorchSide(Side):
     captured: bool = False
     memo: Memo | None = None
     _decided: Program | None = None
+    _watched: Memo = field(default_factory=dict)
     _signatures: dict[bool, Signature] = field(default_factory=dict)
 
     @property
@@ -91,6 +94,10 @@ class TorchSide(Side):
         """Which of its tensors hold NaN or infinity, and which sizes it does not take, and why."""
         return finite_notes(self.program) + list(map(str, fixed_axes(self.program)))
 
+    def idle(self) -> list[str]:
+        """How many channels of its rectifiers never fired."""
+        return idle(self._watched if self.memo is None else self.memo)
+
     def first_difference(
         self, reference: Exact, names: Sequence[str], inputs: Sequence[Tensor]
     ) -> str | None:
@@ -132,8 +139,9 @@ class TorchSide(Side):
         def run() -> Outputs:
             program = settled(self.program) if settle else self.decided
             self._require_captured(inputs)
+            see = partial(watch, self._watched if self.memo is None else self.memo)
             with torch.no_grad():
-                return _tensors(execute(program, inputs, dtype=torch.float64))
+                return _tensors(execute(program, inputs, dtype=torch.float64, visit=see))
 
         return self._once(("float64", settle), inputs, run)
 

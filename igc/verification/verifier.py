@@ -87,7 +87,7 @@ def verify(
         candidate=cand.label,
         outputs=outputs,
         failures=tuple(dict.fromkeys(failures)),
-        notes=tuple(dict.fromkeys((*notes, *comparison.told()))),
+        notes=tuple(dict.fromkeys((*notes, *comparison.told(), *ref.idle()))),
         first_difference=first,
         unrun=tuple(comparison.unrun),
     )
