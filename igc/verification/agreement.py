@@ -44,8 +44,10 @@ class Agreement:
         file.prepare(names, chosen)
         comparison = Comparison(network, file, names, range(len(network.names)))
         wrong = next(_complaints(comparison, network, file, chosen), None)
-        if comparison.unrun:
-            raise CheckFailed(f"onnxruntime cannot run the ONNX file: {comparison.unrun[0].reason}")
+        if comparison.ledger.unrun:
+            raise CheckFailed(
+                f"onnxruntime cannot run the ONNX file: {comparison.ledger.unrun[0].reason}"
+            )
         if wrong is not None:
             raise CheckFailed(
                 f"the ONNX file does not compute what the static network does: {wrong}"
@@ -74,8 +76,8 @@ def _complaints(
     for name, value, kind in zip(network.names, own, file.kinds, strict=True):
         if value.dtype != kind:
             yield f"output '{name}' is {kind}, not {value.dtype}"
-    yield from (leg.describe() for leg in comparison.judged() if not leg.passed)
-    yield from comparison.failures
+    yield from (leg.describe() for leg in comparison.ledger.judged() if not leg.passed)
+    yield from comparison.ledger.failures
 
 
 def _within_floor(comparison: Comparison, network: TorchSide, file: OnnxSide, draw: Draw) -> bool:
@@ -91,5 +93,5 @@ def _within_floor(comparison: Comparison, network: TorchSide, file: OnnxSide, dr
     return len(own) == len(got) and all(
         a.dtype == b.dtype
         and own_leg(name, WAY, draw.label, Yardstick(a, rounding(a, a, axis), axis=axis), b).passed
-        for name, axis, a, b in zip(network.names, comparison.axes, own, got, strict=True)
+        for name, axis, a, b in zip(network.names, comparison.counting.axes, own, got, strict=True)
     )

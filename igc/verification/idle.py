@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from igc.program.nodes import layer_of

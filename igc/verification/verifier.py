@@ -70,13 +70,13 @@ def verify(
     for draw in sorted(sets, key=lambda draw: not (draw.once and draw.usual)):
         comparison.add(draw)  # first those that tell cheaply how large each channel usually is
     order = {draw.label: i for i, draw in enumerate(sets)}
-    outputs = group(sorted(comparison.judged(), key=lambda leg: order[leg.inputs]))
+    outputs = group(sorted(comparison.ledger.judged(), key=lambda leg: order[leg.inputs]))
     worst = [o.worst for o in outputs.values() if not o.passed]
     if ref.exact is not None:
         points = [draw.tensors for draw in main_draws(signature)]
         failures += [f"{cand.label}: {text}" for text in cand.misdeclared(ref.exact, points)]
     failures += [f"{side.label}: {text}" for side in (ref, cand) for text in side.defects()]
-    failures += [leg.describe() for leg in worst] + comparison.failures
+    failures += [leg.describe() for leg in worst] + comparison.ledger.failures
     first = None
     if worst and ref.exact is not None:
         leg = max(worst, key=lambda found: found.strain)
@@ -89,7 +89,7 @@ def verify(
         failures=tuple(dict.fromkeys(failures)),
         notes=tuple(dict.fromkeys((*notes, *comparison.told(), *ref.idle()))),
         first_difference=first,
-        unrun=tuple(comparison.unrun),
+        unrun=tuple(comparison.ledger.unrun),
     )
 
 

@@ -124,15 +124,15 @@ def test_inputs_that_are_left_out_leave_nothing_behind(monkeypatch: pytest.Monke
 
     def partly(self: Comparison, *_: object) -> None:
         leg = Leg("y", "way", "tried", 1.0, 1.0, 0.5, "")
-        self.lost.append((leg, torch.ones(1, dtype=torch.bool)))
-        self.sound["y", "way"] = torch.ones(1, dtype=torch.bool)
+        self.ledger.lost.append((leg, torch.ones(1, dtype=torch.bool)))
+        self.ledger.sound["y", "way"] = torch.ones(1, dtype=torch.bool)
         raise BadInput("too large")
 
     monkeypatch.setattr(Comparison, "_compare", partly)
     side = TorchSide("network", capture(nn.ReLU(), torch.zeros(1)))
     comparison = Comparison(side, side, [], [])
     comparison.add(Draw("tried", (torch.zeros(1),), optional=True))
-    assert comparison.judged() == []
-    assert not comparison.sound
+    assert comparison.ledger.judged() == []
+    assert not comparison.ledger.sound
     with pytest.raises(BadInput):
         comparison.add(Draw("given", (torch.zeros(1),)))
