@@ -44,7 +44,7 @@ def _rectifies(node: fx.Node) -> bool:
         return False
     name = op_name(node)
     if name == "hardtanh":
-        return argument(node, "min_val") == 0
+        return bool(argument(node, "min_val") == 0)
     if name == "clamp":
         least = argument(node, "min")
         return isinstance(least, (int, float)) and least == 0 and argument(node, "max") is None
