@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from igc.analysis.image_sizes import BUDGET
+from igc.errors import BadInput
 from igc.verification.inputs import Draw, Inputs, Signature, given_draws
 from igc.verification.rows import TABLE, Row, filled, normal, random
 
@@ -29,8 +30,10 @@ def draws(
     """The sets of inputs to run, and notes on what could not be varied.
 
     The user's own (`given`) come first, and alone with `only`; then the main draws and the table.
-    Raises `BadInput` where the user's do not fit.
+    Raises `BadInput` where the user's do not fit, or are asked for alone and not there.
     """
+    if given is None and only:
+        raise BadInput("verify: only=True runs nothing but inputs, and none are given")
     found, notes = ([], []) if given is None else given_draws(signature, given)
     if given is None or not only:
         main, more = main_draws(signature), table(signature)

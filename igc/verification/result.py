@@ -198,7 +198,9 @@ class Check:
         legs = [leg for out in self.outputs.values() for leg in out.legs]
         if legs:
             lines.append(f"  compared in: {'; '.join(dict.fromkeys(leg.way for leg in legs))}")
-            lines.append(f"  on: {'; '.join(dict.fromkeys(leg.inputs for leg in legs))}")
+            inputs = list(dict.fromkeys(leg.inputs for leg in legs))
+            count = f"{len(inputs)} sets of inputs" if len(inputs) > 1 else "one set of inputs"
+            lines.append(f"  on {count}, a sample and no proof: {'; '.join(inputs)}")
         sources = dict.fromkeys(o.bound_from for o in self.outputs.values())
         lines += [f"  bound: {text}" for text in sources]
         lines += [f"  note: {text}" for text in self.notes]
