@@ -77,13 +77,7 @@ class TorchSide(Side):
         found = self.signature()
         doubled = {k: 2 * v for k, v in found.sizes.items() if k != found.batch}
         points = [found.sizes, found.sizes | (found.other or doubled)]
-        shapes = []
-        for sizes in points:
-            inputs = [
-                torch.empty(s.shape(sizes), dtype=s.dtype, device="meta") for s in found.inputs
-            ]
-            values = execute(self.program, inputs, device="meta")
-            shapes.append([tuple(getattr(v, "shape", ())) for v in values])
+        shapes = [_shapes(self.program, self.program.sizes | sizes) for sizes in points]
         return [channel_axis(each) for each in zip(*shapes, strict=True)]
 
     def run(self, way: str, names: Sequence[str], draw: Draw) -> Outputs:
@@ -284,6 +278,13 @@ def _one_dtype(module: nn.Module) -> torch.dtype | None:
     tensors = (*module.parameters(), *module.buffers())
     found = {t.dtype for t in tensors if t.dtype.is_floating_point}
     return found.pop() if len(found) == 1 else None
+
+
+def _shapes(program: Program, sizes: dict[str, int]) -> list[tuple[int, ...]]:
+    """The shapes of the outputs at these sizes, complex numbers as pairs."""
+    inputs = [torch.empty(s.shape(sizes), dtype=s.dtype, device="meta") for s in program.inputs]
+    values = [v for v in execute(program, inputs, device="meta") if isinstance(v, Tensor)]
+    return [(*v.shape, 2) if v.is_complex() else tuple(v.shape) for v in values]
 
 
 def _tensors(values: Sequence[Any]) -> Outputs:
