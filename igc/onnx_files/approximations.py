@@ -25,14 +25,15 @@ from igc.program.schema import base_name
 ABSOLUTE = {"sigmoid": 2.0, "tanh": 3.0, "elu": 1.0, "celu": 1.0, "selu": 1.0, "hardsigmoid": 1.0}
 TIMES_OPERAND = {"silu": 2.0, "gelu": 3.0, "mish": 3.0, "hardswish": 1.0}
 
-#: Ops that add up many numbers, and for those that divide by the spread of what they add, whether
-#: it is their operand that has to be moved.
-SUMS = {
-    "mean": False, "sum": False, "avg_pool1d": False, "avg_pool2d": False, "avg_pool3d": False,
-    "_adaptive_avg_pool2d": False, "_adaptive_avg_pool3d": False, "adaptive_avg_pool1d": False,
-    "var_mean": True, "var": True, "std": True, "native_layer_norm": True,
-    "native_group_norm": True, "native_batch_norm": True, "_native_batch_norm_legit": True,
-}  # fmt: skip
+#: Ops that add up many numbers, and those that divide by the spread of what they add.
+SUMS = (
+    "mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
+    "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",
+)  # fmt: skip
+SPREADS = ("var_mean", "var", "std")
+NORMS = (
+    "native_layer_norm", "native_group_norm", "native_batch_norm", "_native_batch_norm_legit",
+)  # fmt: skip
 #: The error of a sum, in units of epsilon for each number added up. At worst it is half a unit of
 #: what a lane holds by then, half its end on average: 1/16 of a unit in four lanes.
 EACH = 1 / 16
@@ -58,8 +59,8 @@ class Approximated(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """The result of `func`, moved where it is one of these functions."""
         name = base_name(func)
-        if self.sums and name in SUMS:
-            return self._summed(func, SUMS[name], args, kwargs or {})
+        if self.sums and name in (*SUMS, *SPREADS, *NORMS):
+            return self._summed(func, name, args, kwargs or {})
         operand = args[0].clone() if name in TIMES_OPERAND else None
         result = func(*args, **(kwargs or {}))
         units = ABSOLUTE.get(name, TIMES_OPERAND.get(name))
@@ -70,23 +71,29 @@ class Approximated(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result.add_(error if operand is None else error * operand.abs())
 
     def _summed(
-        self,
-        func: Callable[..., Any],
-        before: bool,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """The result of a sum, moved by as much as adding one number after the other may do."""
-        x = args[0]
+        x, result = args[0], func(*args, **kwargs)
         if not isinstance(x, Tensor) or not x.is_floating_point() or not x.numel():
-            return func(*args, **kwargs)
-        if before:  # a group is hardly more than a sample's elements
-            added = x[0].numel() if x.ndim > 1 else x.numel()
-            return func(self._moved(x, added), *args[1:], **kwargs)
-        result = func(*args, **kwargs)
-        if not isinstance(result, Tensor) or not result.is_floating_point():
             return result
-        return self._moved(result, x.numel() // max(1, result.numel()))
+        if name in SUMS:
+            return self._moved(result, x.numel() // max(1, result.numel()))
+        if name in NORMS and not result[1].numel():  # what it divides by was found in training
+            return result
+        added = x[0].numel() if x.ndim > 1 else x.numel()  # no group is larger, but that of a batch
+        result = func(self._moved(x, added), *args[1:], **kwargs)
+        return self._shifted(x, result, added) if name in NORMS else result
+
+    def _shifted(self, x: Tensor, result: Any, added: int) -> Any:
+        """The result of a norm whose means are off: by the same for all that has one mean."""
+        value, mean, inverse = result[:3]
+        shift = (self._moved(mean, added) - mean) * inverse
+        if value.ndim != mean.ndim:  # by channel, or by sample and group of channels
+            shift = shift.reshape(-1, shift.shape[-1])
+            shift = shift.repeat_interleave(x.shape[1] // shift.shape[1], 1)
+            shift = shift.reshape(*shift.shape, *[1] * (value.ndim - 2))
+        return (value + shift.to(value.dtype), *result[1:])
 
     def _moved(self, x: Tensor, added: int) -> Tensor:
         draw = torch.rand(x.shape, generator=self.generator, dtype=torch.float64) * 2 - 1
