@@ -33,19 +33,20 @@ def verify(
     Either is a module, a captured `Program`, or the path of a file: `.onnx`, or what `igc.save`
     wrote; the candidate may be a `Compilation`: its folded constants are then compared as they
     were before rounding. `inputs` are tensors in order, a mapping by input name, or the path of
-    a `.npz` file; beside them, and alone without them, go the draws of `igc.verification.draws`,
-    always the same: random ones at batches of 1 to 9 and several image sizes, what pictures hold,
-    constants, samples with NaN. `only` leaves those out. Agreeing on them is no proof of equality.
-    Where the network takes any image size and its
-    example's would take long, smaller ones are drawn, unless `full` is set. `tasks` names the
-    outputs that the candidate is meant to have, where it was compiled for some tasks only. `memo`
-    is a dictionary that keeps what a torch reference computed: give the same one when another
-    candidate is compared with the same reference, and it is not run again.
+    a `.npz` file. With them or without, the networks are run on the draws of
+    `igc.verification.draws`, always the same: random ones at batches of 1 to 9 and several image
+    sizes, what pictures hold, constants, samples with NaN; `only` leaves those out. Agreeing on all
+    of them is no proof of being equal. Where the network takes any image size and its example's
+    would take long, smaller ones are drawn, and where even those take long, fewer, unless `full` is
+    set. `tasks` names the outputs that the candidate is meant to have, where it was compiled for
+    some tasks only. `memo` is a dictionary that keeps what a torch reference computed: give the
+    same one when another candidate is compared with the same reference, and it is not run again.
 
     Two torch networks are compared in float64, to 1e-10 of each channel's largest value, and in
     their own precision. An ONNX file is checked (full checker, strict shape inference) and run in
-    onnxruntime with graph optimisations off and on. Bounds in the own precision come from the
-    error that the reference itself makes there against float64 (`igc.verification.bounds`).
+    onnxruntime with graph optimisations off and on; what it declares of inputs and outputs has to
+    be the reference's (`igc.verification.interface`), and ops whose result runs do not show are
+    named (`igc.onnx_files.findings`). Bounds in the own precision come from the error that the reference itself makes there against float64 (`igc.verification.bounds`).
     Outputs are matched in declared order, and their names have to be the reference's.
 
     Raises `BadInput` where the two cannot be compared (unreadable file, inputs that do not fit),
