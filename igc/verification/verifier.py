@@ -46,8 +46,9 @@ def verify(
     their own precision. An ONNX file is checked (full checker, strict shape inference) and run in
     onnxruntime with graph optimisations off and on; what it declares of inputs and outputs has to
     be the reference's (`igc.verification.interface`), and ops whose result runs do not show are
-    named (`igc.onnx_files.findings`). Bounds in the own precision come from the error that the reference itself makes there against float64 (`igc.verification.bounds`).
-    Outputs are matched in declared order, and their names have to be the reference's.
+    named (`igc.onnx_files.findings`). Bounds in the own precision come from the error that the
+    reference itself makes there against float64 (`igc.verification.bounds`). Outputs are matched in
+    declared order, and their names have to be the reference's.
 
     Raises `BadInput` where the two cannot be compared (unreadable file, inputs that do not fit),
     `Refused` where the reference is stochastic. A difference raises nothing: see `Check.passed`.
