@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ class Yardstick:
     samples: int = 0
     approximated: bool = False
 
-    @property
+    @cached_property
     def scale(self) -> Tensor:
         """How large each channel is: in this value, or usually where that is more.
 
@@ -48,7 +49,7 @@ class Yardstick:
             return found
         return torch.maximum(found, self.share * found.max()) if found.numel() else found
 
-    @property
+    @cached_property
     def spread(self) -> Tensor:
         """The error of each channel, and no less than is usual for one of its size.
 
@@ -61,7 +62,7 @@ class Yardstick:
         usual = (self.error[some] / scale[some]).median()
         return torch.maximum(self.error, usual * scale)
 
-    @property
+    @cached_property
     def lost(self) -> Tensor:
         """For each channel, whether the reference's own rounding leaves nothing to compare."""
         return self.error > LOST * self.scale
