@@ -14,9 +14,9 @@ own leg:      |candidate - own| <= 16 e + 32 eps_own s      (half and bfloat16: 
     The candidate rounds as often as the reference, in another order: its error is of the size of
     e, and 16 covers other kernels (fused, blocked, Winograd). The floor is for channels so short
     that e is zero or tiny by luck. In float64 the bound is never below 1e-10 s.
-    A channel of one element can have no error by luck, so e counts as no less than the median of
-    e / s over the output's channels gives for one of its size. What a channel loses because large
-    intermediate values cancel in it is in its own e, and loosens no other channel.
+    A channel of one element can have no error by luck, so e counts as no less than the upper median
+    of e / s over the output's channels gives for one of its size. What a channel loses because
+    large intermediate values cancel in it is in its own e, and loosens no other channel.
     One run is one sample of e, and a network that amplifies rounding can be lucky in it. So where
     this refuses, e becomes the largest over four more runs of the reference on inputs whose
     elements are moved by at most one unit of rounding (Monte Carlo arithmetic, Parker 1997,

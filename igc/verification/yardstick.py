@@ -58,8 +58,8 @@ class Yardstick:
         scale = self.scale
         if self.error.shape != scale.shape or not bool((scale > 0).any()):
             return self.error
-        some = scale > 0
-        usual = (self.error[some] / scale[some]).median()
+        shares = (self.error[scale > 0] / scale[scale > 0]).sort().values
+        usual = shares[len(shares) // 2].clamp(max=LOST)
         return torch.maximum(self.error, usual * scale)
 
     @cached_property
