@@ -103,6 +103,9 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
     _tensors(certified, deriver, found)
     _unread(deriver, program, [program.outputs.index(n) for n in names], found)
     found.failures += verify(program, model, tasks=names).failures
+    translation = validate(certified.model, program)
+    found.failures += translation.findings
+    found.not_shown = translation.stopped
     found.failures = list(dict.fromkeys(found.failures))  # verifying tells of the interface, too
     return found
 

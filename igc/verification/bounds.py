@@ -57,7 +57,7 @@ def float64_leg(
     `rounded` candidates hold folded constants that were stored in `own`: they are exact to no
     more than that, and the bound is that of the own precision.
     """
-    way = "float64 in torch"
+    way = FLOAT64
     if not yard.value.dtype.is_floating_point:
         return _whole(name, way, inputs, yard, got)
     if rounded:

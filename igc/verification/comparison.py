@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from igc.errors import BadInput, one_line
-from igc.verification.bounds import float64_leg
+from igc.verification.bounds import FLOAT64, float64_leg
 from igc.verification.channels import Axis
 from igc.verification.counting import Counting, mixing
 from igc.verification.inputs import Draw
@@ -111,7 +111,7 @@ class Comparison:
         as the network's own precision computes it; both are what the reference says.
         """
         draw, exact, own = ref.draw, ref.exact, ref.own(ref.dtype)
-        got = self._attempt(draw, "float64 in torch", lambda: cand.double(draw.tensors))
+        got = self._attempt(draw, FLOAT64, lambda: cand.double(draw.tensors))
         if got is None:
             return
         names = self.ledger.names
