@@ -1,8 +1,8 @@
-"""At which image sizes networks are compared: two, as small as shows the same."""
+"""At which image sizes networks are compared: as small as shows the same, and at twice that."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from igc.analysis.cost import cost
 from igc.program import Program
@@ -11,19 +11,23 @@ from igc.program.shapes import shapes
 BUDGET = 2_000_000_000  # MACs per picture: a comparison makes about ten runs, half in float64
 HEAVY = 50_000_000_000  # MACs per picture, from where one set of inputs has to do
 SMALLEST = 32  # an image size below would leave deep strides a single pixel
+TINY = 8  # the smallest for the many draws that need no more than to run
 
 
 @dataclass(frozen=True)
 class Sizes:
     """The image sizes of the main draws and of the one at another size; a note where cut.
 
-    `macs` are those of one picture at the main sizes.
+    `macs` are those of one picture at the main sizes. `tiny` are the sizes of draws that need no
+    large image, `twice` twice the main ones, empty where the network does not take those.
     """
 
     main: dict[str, int]
     other: dict[str, int]
     note: str = ""
     macs: int = 0
+    tiny: dict[str, int] = field(default_factory=dict)
+    twice: dict[str, int] = field(default_factory=dict)
 
 
 def image_sizes(
@@ -56,7 +60,16 @@ def image_sizes(
             f"run at {_text(taken[main])} and {_text(other)}, not the example's {_text(images)}, "
             "which takes long (full size: full=True, --full-size)"
         )
-    return Sizes(taken[main], other, note, macs)
+    tiny, twice = _tiny(program, taken[-1]), doubled if _runs(program, doubled) else {}
+    return Sizes(taken[main], other, note, macs, tiny, twice)
+
+
+def _tiny(program: Program, sizes: dict[str, int]) -> dict[str, int]:
+    """The sizes halved down to `TINY`, as far as the network takes that; odd and unequal ones."""
+    while (half := _half(sizes, TINY)) and _runs(program, half):
+        sizes = half
+    odd = _odd(sizes)
+    return odd if _runs(program, odd) else sizes
 
 
 def _odd(sizes: dict[str, int]) -> dict[str, int]:
@@ -64,9 +77,9 @@ def _odd(sizes: dict[str, int]) -> dict[str, int]:
     return {k: v + 1 + v % 2 + 2 * i for i, (k, v) in enumerate(sizes.items())}
 
 
-def _half(sizes: dict[str, int]) -> dict[str, int]:
-    """Every size halved; empty where one is odd or too small for that."""
-    fits = all(v % 2 == 0 and v >= 2 * SMALLEST for v in sizes.values())
+def _half(sizes: dict[str, int], least: int = SMALLEST) -> dict[str, int]:
+    """Every size halved; empty where one is odd or would be less than `least`."""
+    fits = all(v % 2 == 0 and v >= 2 * least for v in sizes.values())
     return {k: v // 2 for k, v in sizes.items()} if fits else {}
 
 

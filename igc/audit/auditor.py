@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from igc.audit.derive import Deriver
-from igc.audit.interface import interface_problems
 from igc.audit.reach import by_graph
 from igc.audit.translation.validate import validate
 from igc.audit.unread import Unread, count, gate_names, hand_written_gates, left_out, rows
+from igc.audit.unused import unused
 from igc.certificate.manifest import (
     Certified,
     digest,
@@ -32,7 +32,9 @@ from igc.program.decisions import decisions
 from igc.program.recipe import Groups, Recipe, Select, Stored, Take, Transposed, from_data
 from igc.verification import verify
 from igc.verification.bounds import ulps_apart
-from igc.verification.inputs import draws, of_program
+from igc.verification.draws import main_draws
+from igc.verification.inputs import of_program
+from igc.verification.interface import interface_problems
 
 ULPS = 1  # of the stored type: derived in float64, and rounded once or (a sum of mixes) twice
 DOUBLE = 4  # ulp where float64 itself is stored
@@ -89,8 +91,9 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
         _wiring(certified, found)
         names = [o.name for o in certified.model.graph.output if o.name in program.outputs]
         found.outputs = names
-        given = [draw.tensors for draw in draws(of_program(program), None)[0]]
+        given = [draw.tensors for draw in main_draws(of_program(program))]
         found.failures += interface_problems(certified.model.graph, program, given)
+        found.failures += unused(certified.model.graph)
         most = require_bounded(certified, program.constants.values())
         deriver = Deriver(program, given[0], manifest["index"], most)
         entries = manifest["tensors"].values()
@@ -103,6 +106,7 @@ def audit(model: Path, program: Program, hashes: Mapping[str, str]) -> Audit:
     translation = validate(certified.model, program)
     found.failures += translation.findings
     found.not_shown = translation.stopped
+    found.failures = list(dict.fromkeys(found.failures))  # verifying tells of the interface, too
     return found
 
 

@@ -95,9 +95,10 @@ def as_program(network: Network, like: Network | None) -> Program:
                 "give its static network as well: igc.report(net, igc.compile(net, inputs))"
             )
         from igc.capture import capture
-        from igc.verification.inputs import draws, of_program
+        from igc.verification.draws import main_draws
+        from igc.verification.inputs import of_program
 
-        (first, *_), _ = draws(of_program(as_program(like, None)), None)
+        first, *_ = main_draws(of_program(as_program(like, None)))
         return capture(network, first.tensors)
     from igc.compiler import program_of
 

@@ -30,8 +30,10 @@ from igc.testing.builder import build
 from igc.testing.judge import assert_bounded
 from igc.testing.oracle import assert_minimal, in_double, relative_error
 from igc.testing.spec import Spec, exact
-from igc.verification.bounds import Yardstick, own_leg, rounding
-from igc.verification.inputs import draws, of_program
+from igc.verification.bounds import own_leg
+from igc.verification.draws import main_draws
+from igc.verification.inputs import of_program
+from igc.verification.yardstick import Yardstick, yardstick
 
 LEVELS = {
     name.removeprefix("ORT_").lower(): level
@@ -53,7 +55,7 @@ def differential(spec: Spec) -> frozenset[str]:
         igc.export_onnx(static, path)
         sessions = {name: _session(path, level) for name, level in LEVELS.items()}
         double = in_double(net)
-        for draw in draws(of_program(found.gated), None)[0]:
+        for draw in main_draws(of_program(found.gated)):
             with torch.no_grad():
                 own = _leaves(net(*draw.tensors))
                 want = _leaves(
@@ -62,7 +64,7 @@ def differential(spec: Spec) -> frozenset[str]:
                 structure = execute(found.program, draw.tensors, dtype=torch.float64)
                 torch_leg = _leaves(static(*draw.tensors))
             same_numbers(want, structure, draw.label)
-            yards = [Yardstick(o, rounding(o, w), w) for o, w in zip(own, want, strict=True)]
+            yards = [yardstick(o, w, None) for o, w in zip(own, want, strict=True)]
             within_bound(yards, torch_leg, "static module in torch", draw.label)
             for name, session in sessions.items():
                 feed = {

@@ -14,11 +14,13 @@ from pathlib import Path
 from igc.emit import StaticNetwork
 from igc.emit.torch.static import runnable
 from igc.errors import CheckFailed
-from igc.verification.bounds import Yardstick, own_leg
+from igc.verification.bounds import own_leg
 from igc.verification.comparison import Comparison
-from igc.verification.inputs import Draw, of_program, quick_draws
+from igc.verification.draws import quick_draws
+from igc.verification.inputs import Draw, of_program
 from igc.verification.onnx_side import LEVELS, OnnxSide
 from igc.verification.torch_side import TorchSide
+from igc.verification.yardstick import Yardstick, rounding
 
 BUDGET = 1_000_000_000  # MACs per picture
 WAY = "onnxruntime, graph optimisations on"
@@ -42,8 +44,10 @@ class Agreement:
         file.prepare(names, chosen)
         comparison = Comparison(network, file, names, range(len(network.names)))
         wrong = next(_complaints(comparison, network, file, chosen), None)
-        if comparison.unrun:
-            raise CheckFailed(f"onnxruntime cannot run the ONNX file: {comparison.unrun[0].reason}")
+        if comparison.ledger.unrun:
+            raise CheckFailed(
+                f"onnxruntime cannot run the ONNX file: {comparison.ledger.unrun[0].reason}"
+            )
         if wrong is not None:
             raise CheckFailed(
                 f"the ONNX file does not compute what the static network does: {wrong}"
@@ -72,8 +76,8 @@ def _complaints(
     for name, value, kind in zip(network.names, own, file.kinds, strict=True):
         if value.dtype != kind:
             yield f"output '{name}' is {kind}, not {value.dtype}"
-    yield from (leg.describe() for leg in comparison.judged() if not leg.passed)
-    yield from comparison.failures
+    yield from (leg.describe() for leg in comparison.ledger.judged() if not leg.passed)
+    yield from comparison.ledger.failures
 
 
 def _within_floor(comparison: Comparison, network: TorchSide, file: OnnxSide, draw: Draw) -> bool:
@@ -87,6 +91,7 @@ def _within_floor(comparison: Comparison, network: TorchSide, file: OnnxSide, dr
     except Exception:  # torch and onnxruntime raise many kinds; the comparison says what
         return False
     return len(own) == len(got) and all(
-        a.dtype == b.dtype and own_leg(name, WAY, draw.label, Yardstick(a, 0.0), b).passed
-        for name, a, b in zip(network.names, own, got, strict=True)
+        a.dtype == b.dtype
+        and own_leg(name, WAY, draw.label, Yardstick(a, rounding(a, a, axis), axis=axis), b).passed
+        for name, axis, a, b in zip(network.names, comparison.counting.axes, own, got, strict=True)
     )

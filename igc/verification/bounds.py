@@ -1,16 +1,22 @@
-"""Comparing two values of one output, and where the bounds come from.
+"""Comparing two values of one output, channel by channel, and where the bounds come from.
 
-Let e = max|own - exact| be the rounding error that the reference itself makes on these inputs,
-between the precision it is used in and float64, and s its largest magnitude.
+An output's channels are those of its second axis, or of its last where the second has no fixed
+size; an output without such an axis is one channel. Let e be max|own - exact| over a channel, the
+rounding error that the reference itself makes there on these inputs, between the precision it is
+used in and float64; and s the channel's largest value, in these inputs or, as a share of the whole
+output's, usually. Each output is judged in its own type: eps is that type's.
 
 float64 leg:  |candidate - exact| <= 1e-10 s  +  16 e (eps64 / eps_own)
     Slicing and folding change nothing but the order of summation, whose error in float64 is some
     1e-13 of s. The second term is that error predicted from the one seen in the own precision; it
-    matters only for outputs that cancel to almost nothing.
+    matters only for channels that cancel to almost nothing.
 own leg:      |candidate - own| <= 16 e + 32 eps_own s      (half and bfloat16: 16 e + 2 eps s)
     The candidate rounds as often as the reference, in another order: its error is of the size of
-    e, and 16 covers other kernels (fused, blocked, Winograd). The floor is for outputs so short
+    e, and 16 covers other kernels (fused, blocked, Winograd). The floor is for channels so short
     that e is zero or tiny by luck. In float64 the bound is never below 1e-10 s.
+    A channel of one element can have no error by luck, so e counts as no less than the upper median
+    of e / s over the output's channels gives for one of its size. What a channel loses because
+    large intermediate values cancel in it is in its own e, and loosens no other channel.
     One run is one sample of e, and a network that amplifies rounding can be lucky in it. So where
     this refuses, e becomes the largest over four more runs of the reference on inputs whose
     elements are moved by at most one unit of rounding (Monte Carlo arithmetic, Parker 1997,
@@ -19,138 +25,90 @@ own leg:      |candidate - own| <= 16 e + 32 eps_own s      (half and bfloat16: 
     like have the absolute errors that onnxruntime's have (`igc.onnx_files.approximations`).
     Where e itself exceeds a hundredth of s, the reference has no digits left to compare: saturated
     gates switch over within its rounding, say, as they may on inputs of large scale. What differs
-    there by more than the bound is left out with a note, unless the output is compared in this way
+    there by more than the bound is left out with a note, unless the channel is compared in this way
     on no other inputs.
+    Elements in which rounding decides whether they are finite (an overflow, a division by what
+    is zero but for rounding) or which whole number they are, are left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from igc.verification.channels import largest_of
 from igc.verification.result import Leg
+from igc.verification.yardstick import Yardstick
 
 FLOAT64 = "float64 in torch"  # the way in which two torch networks are held to each other
 RELATIVE = 1e-10
 MULTIPLE = 16.0
 FLOOR = {torch.float16: 2.0, torch.bfloat16: 2.0}
 FLOOR_DEFAULT = 32.0
-SAMPLES = 4
-APPROXIMATED = 2
-LOST = 0.01
-
-
-@dataclass(frozen=True)
-class Yardstick:
-    """What one output is compared with: the reference's value, and its own rounding error.
-
-    `exact`, the value in float64, is there where it is known; it excuses integers that rounding
-    decides. `samples` counts the further runs that `error` covers, `approximated` says that some of
-    them had functions only as exact as onnxruntime's.
-    """
-
-    value: Tensor
-    error: float
-    exact: Tensor | None = None
-    samples: int = 0
-    approximated: bool = False
-
-    @property
-    def lost(self) -> bool:
-        """Whether the reference's own rounding leaves nothing to compare."""
-        return self.error > LOST * largest(self.value)
-
-    def also(self, value: Tensor) -> Yardstick:
-        """With the error of one more run of the reference."""
-        if self.exact is None:
-            return self
-        error = max(self.error, rounding(value, self.exact))
-        return replace(self, error=error, samples=self.samples + 1)
-
-
-def rounded_otherwise(inputs: Sequence[Tensor], dtype: torch.dtype) -> Iterator[tuple[Tensor, ...]]:
-    """`SAMPLES` times the inputs, every floating element moved by -1, 0 or 1 epsilon of `dtype`.
-
-    Nothing where no input is floating.
-    """
-    if not any(x.dtype.is_floating_point for x in inputs):
-        return
-    for seed in range(SAMPLES):
-        generator = torch.Generator().manual_seed(seed)
-        yield tuple(_moved(x, dtype, generator) for x in inputs)
-
-
-def _moved(x: Tensor, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
-    if not x.dtype.is_floating_point:
-        return x
-    step = torch.randint(-1, 2, x.shape, generator=generator, dtype=torch.float64)
-    return (x.double() * (1 + torch.finfo(dtype).eps * step)).to(
-        torch.promote_types(x.dtype, dtype)
-    )
-
-
-def rounding(own: Tensor, exact: Tensor) -> float:
-    """max|own - exact| over the elements where both are finite; 0 for integers."""
-    if not own.dtype.is_floating_point or own.shape != exact.shape:
-        return 0.0
-    return largest(own.double() - exact.double())
 
 
 def float64_leg(
-    name: str,
-    inputs: str,
-    exact: Tensor,
-    got: Tensor,
-    error: float,
-    own: torch.dtype,
-    rounded: bool = False,
+    name: str, inputs: str, yard: Yardstick, got: Tensor, own: torch.dtype, rounded: bool = False
 ) -> Leg:
-    """The structure check, in float64; `error` is the reference's in the precision `own`.
+    """The structure check, in float64: `yard` holds the exact value, errors in precision `own`.
 
     `rounded` candidates hold folded constants that were stored in `own`: they are exact to no
     more than that, and the bound is that of the own precision.
     """
     way = FLOAT64
-    if not exact.dtype.is_floating_point:
-        return _whole(name, way, inputs, exact, got, None)
+    if not yard.value.dtype.is_floating_point:
+        return _whole(name, way, inputs, yard, got)
     if rounded:
-        bound, source = _own_bound(own, error, largest(exact))
+        bound, source = _own_bound(own, yard)
         source += " (the candidate's folded constants are stored in that precision)"
-        return _measure(name, way, inputs, exact, got, bound, source)
+        return _measure(name, way, inputs, yard, got, bound, source)
     ratio = torch.finfo(torch.float64).eps / torch.finfo(own).eps
-    bound = RELATIVE * largest(exact) + MULTIPLE * error * ratio
-    source = f"float64: {RELATIVE:g} x the output's largest value (order of summation)"
-    return _measure(name, way, inputs, exact, got, bound, source)
+    bound = RELATIVE * yard.scale + MULTIPLE * yard.spread * ratio
+    source = f"float64: {RELATIVE:g} x the channel's largest value (order of summation)"
+    return _measure(name, way, inputs, yard, got, bound, source)
 
 
 def own_leg(name: str, way: str, inputs: str, yard: Yardstick, got: Tensor) -> Leg:
     """The deployment check, in the precision that the candidate is used in."""
     value = yard.value
     if not value.dtype.is_floating_point:
-        return _whole(name, way, inputs, value, got, yard.exact)
-    bound, source = _own_bound(value.dtype, yard.error, largest(value))
+        return _whole(name, way, inputs, yard, got)
+    bound, source = _own_bound(value.dtype, yard)
     if yard.samples:
         how = "inputs rounded otherwise"
         how += ", functions as exact as onnxruntime's" if yard.approximated else ""
         source += f" (the largest error of {yard.samples + 1} runs, {how})"
-    return _measure(name, way, inputs, value, got, bound, source)
+    return _measure(name, way, inputs, yard, got, bound, source)
 
 
-def _own_bound(dtype: torch.dtype, error: float, scale: float) -> tuple[float, str]:
-    floor = FLOOR.get(dtype, FLOOR_DEFAULT)
-    bound = MULTIPLE * error + floor * torch.finfo(dtype).eps * scale
+def _own_bound(dtype: torch.dtype, yard: Yardstick) -> tuple[Tensor, str]:
+    info, floor = torch.finfo(dtype), FLOOR.get(dtype, FLOOR_DEFAULT)
+    scale = yard.scale
+    bound = MULTIPLE * yard.spread + floor * info.eps * scale
     if dtype == torch.float64:
-        source = f"float64: {RELATIVE:g} x the output's largest value (order of summation)"
-        return max(bound, RELATIVE * scale), source
-    kind = str(dtype).removeprefix("torch.")
+        source = f"float64: {RELATIVE:g} x the channel's largest value (order of summation)"
+        return torch.maximum(bound, RELATIVE * scale), source
+    if info.tiny < 1e-30:  # runtimes may flush what is below to zero
+        bound = torch.where(scale > 0, bound + info.tiny, bound)
+    kind, least = (
+        str(dtype).removeprefix("torch."),
+        f"{floor:g} x epsilon x the channel's largest value",
+    )
+    if not yard.measured:
+        return bound, f"{kind}: {least}, and more where that does not do"
     return bound, (
         f"{kind}: {MULTIPLE:g} x the reference's own error against float64 on the same inputs "
-        f"+ {floor:g} x epsilon x the output's largest value"
+        f"+ {least}"
     )
+
+
+def beyond(yard: Yardstick, got: Tensor) -> Tensor:
+    """For each channel of a floating output, whether it differs by more than its bound."""
+    gap = (yard.value.double() - got.double()).abs()
+    gap = gap if yard.firm is None else torch.where(yard.firm, gap, 0.0)
+    return largest_of(gap, yard.axis) > _own_bound(yard.value.dtype, yard)[0]
 
 
 def mismatch(reference: Tensor, candidate: Tensor) -> str:
@@ -163,15 +121,19 @@ def mismatch(reference: Tensor, candidate: Tensor) -> str:
 
 
 def _measure(
-    name: str, way: str, inputs: str, ref: Tensor, got: Tensor, bound: float, source: str
+    name: str, way: str, inputs: str, yard: Yardstick, got: Tensor, bound: Tensor, source: str
 ) -> Leg:
-    scale = largest(ref)
+    """The leg of the channel that uses up most of its bound."""
+    ref, axis = yard.value, yard.axis
     problem = mismatch(ref, got)
     if problem:
-        return Leg(name, way, inputs, float("inf"), scale, bound, source, problem)
+        return Leg(name, way, inputs, math.inf, largest(ref), largest(bound), source, problem)
     a, b = ref.double(), got.double()
     gap = (a - b).abs()
     gap[(a == b) | (a.isnan() & b.isnan())] = 0.0  # infinities, too, can be equal
+    if yard.firm is not None:
+        gap[~yard.firm] = 0.0
+        b = torch.where(yard.firm, b, a)
     poisoned = int((~a.isfinite() & b.isfinite()).sum())
     broken = int((~gap.isfinite()).sum()) - poisoned
     if poisoned:
@@ -182,19 +144,27 @@ def _measure(
         )
     elif broken:
         problem = f"the candidate is NaN or infinite in {broken} of {a.numel()} elements"
-    return Leg(name, way, inputs, largest(gap), scale, bound, source, problem)
+    gaps, scale = largest_of(gap, axis), yard.scale
+    if not gaps.numel():
+        return Leg(name, way, inputs, 0.0, 0.0, 0.0, source, problem)
+    worst = int(torch.where(gaps > 0, gaps / bound, 0.0).argmax())
+    return Leg(
+        name, way, inputs, float(gaps[worst]), float(scale[worst]), float(bound[worst]), source,
+        problem, worst if len(gaps) > 1 else None,
+    )  # fmt: skip
 
 
-def _whole(name: str, way: str, inputs: str, ref: Tensor, got: Tensor, exact: Tensor | None) -> Leg:
+def _whole(name: str, way: str, inputs: str, yard: Yardstick, got: Tensor) -> Leg:
     """Integers and truth values: equal, except where rounding decides in the reference too."""
-    source = "values that are not floating must be equal"
+    source, ref = "values that are not floating must be equal", yard.value
     problem = mismatch(ref, got)
     if problem:
-        return Leg(name, way, inputs, float("inf"), 1.0, 0.0, source, problem)
+        return Leg(name, way, inputs, math.inf, 1.0, 0.0, source, problem)
     wrong = ref.long() != got.long()
-    if exact is not None and exact.shape == ref.shape:
-        wrong &= ref.long() == exact.long()
+    if yard.exact is not None:
         source += ", except where the reference's own rounding decides"
+    if yard.firm is not None:
+        wrong &= yard.firm
     return Leg(name, way, inputs, float(wrong.sum()), float(max(1, ref.numel())), 0.0, source)
 
 

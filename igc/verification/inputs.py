@@ -1,4 +1,4 @@
-"""What the networks are fed: random draws at several sizes, or the user's own arrays."""
+"""What a network takes, and the user's own arrays for it; the draws of igc are in `draws`."""
 
 from __future__ import annotations
 
@@ -20,30 +20,36 @@ from igc.verification.npz import read_npz
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any] | str | PathLike[str] | None
 
-SEED = 20240722
-LARGE = {torch.float16: 4.0, torch.bfloat16: 4.0}
-LARGE_DEFAULT = 30.0
-
 
 @dataclass(frozen=True)
 class Draw:
     """One set of inputs and what to call it in a message.
 
-    `resized`: at image sizes that igc chose. A network may not take them though its shapes do: a
-    table of positions can be too short. It is left out then.
+    `optional`: of sizes or values that igc chose. A network may not take them though its shapes do:
+    a table of positions can be too short. It is left out then. `once`: run in one way alone.
+    `usual`: values as a network expects them, which tell how large its channels are. `flat`: so
+    nearly constant that errors of summation do not cancel.
+    `spoilt` is the number of the sample that holds NaN or infinity, `clean` the inputs without.
     """
 
     label: str
     tensors: tuple[Tensor, ...]
-    resized: bool = False
+    optional: bool = False
+    once: bool = False
+    usual: bool = False
+    flat: bool = False
+    spoilt: int | None = None
+    clean: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
 class Signature:
     """What a network takes: its inputs, the dynamic sizes to run it at, a bound on integers.
 
-    `other`: image sizes for one more draw; `note`: what to say of the sizes; `heavy`: one draw has
-    to do, since the network takes no small image.
+    `other`: image sizes for one more draw, `tiny` those of many more, `twice` twice the main ones;
+    each is empty where there are none. `note`: what to say of the sizes; `macs`: of one picture at
+    the main sizes; `heavy`: hardly more than one draw has to do, since the network takes no small
+    image; `full`: costs do not count.
     """
 
     inputs: tuple[InputSpec, ...]
@@ -52,6 +58,10 @@ class Signature:
     other: dict[str, int] = field(default_factory=dict)
     note: str = ""
     heavy: bool = False
+    tiny: dict[str, int] = field(default_factory=dict)
+    twice: dict[str, int] = field(default_factory=dict)
+    macs: int = 0
+    full: bool = False
 
     @property
     def batch(self) -> str | None:
@@ -71,9 +81,14 @@ def of_program(program: Program, full: bool = False, budget: int | None = None) 
     sizes = {name: size for name, size in program.sizes.items() if name in used}
     found = Signature(program.inputs, sizes, _limits(program))
     at = image_sizes(program, found.batch, full, budget)
-    main, other = ({k: v for k, v in s.items() if k in used} for s in (at.main, at.other))
+    main, other, tiny, twice = (
+        {k: v for k, v in s.items() if k in used} for s in (at.main, at.other, at.tiny, at.twice)
+    )
     heavy = not full and at.macs > HEAVY
-    return replace(found, sizes=sizes | main, other=other, note=at.note, heavy=heavy)
+    return replace(
+        found, sizes=sizes | main, other=other, note=at.note, heavy=heavy,
+        tiny=tiny, twice=twice, macs=at.macs, full=full,
+    )  # fmt: skip
 
 
 def _limits(program: Program) -> dict[str, int]:
@@ -91,71 +106,19 @@ def _limits(program: Program) -> dict[str, int]:
     return limits
 
 
-def draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
-    """The sets of inputs to run, and notes on what could not be varied.
-
-    Without `given`, always the same ones: standard normal at batch 2, of large scale at batch 1,
-    and standard normal at another image size where the network takes one, odd and oblong if it
-    takes that; the first alone for a network that takes long and no smaller image.
-    With `given`: those arrays, and their first row alone (or twice) as a second batch size.
-    """
-    if given is not None:
-        return _given(signature, given)
-    batch = signature.batch
-    notes = [signature.note] if signature.note else []
-    if batch is None:
-        notes.append("the batch size is fixed, so a second one was not run")
-    if signature.heavy:
-        notes.append(
-            "run on one set of inputs, as the network takes long at the only image size it takes "
-            "(all of them: full=True, --full-size)"
-        )
-    plain = dict(signature.sizes) | ({batch: 2} if batch is not None else {})
-    single = plain | ({batch: 1} if batch is not None else {})
-    wide = next((LARGE[s.dtype] for s in signature.inputs if s.dtype in LARGE), LARGE_DEFAULT)
-    found = [_random(signature, plain, 1.0, 0)]
-    if signature.heavy:
-        return found, notes
-    found.append(_random(signature, single, wide, 1))
-    doubled = {k: 2 * v for k, v in single.items() if k != batch}
-    images = signature.other or doubled  # capture has checked that the network takes twice
-    if images:
-        found.append(replace(_random(signature, single | images, 1.0, 2), resized=True))
-    return found, notes
-
-
-def quick_draws(signature: Signature) -> list[Draw]:
-    """Standard normal at batches of 2 and of 1; the first alone where that has to do."""
-    batch = signature.batch
-    counts = (2, 1) if batch is not None and not signature.heavy else (2,)
-    points = [signature.sizes | ({} if batch is None else {batch: n}) for n in counts]
-    return [_random(signature, sizes, 1.0, i) for i, sizes in enumerate(points)]
-
-
-def _random(signature: Signature, sizes: dict[str, int], scale: float, index: int) -> Draw:
-    generator = torch.Generator().manual_seed(SEED + index)
-    tensors = []
-    for spec in signature.inputs:
-        shape = spec.shape(sizes)
-        if spec.dtype.is_floating_point:
-            value = (torch.randn(shape, generator=generator, dtype=torch.float32) * scale).to(
-                spec.dtype
-            )
-        else:
-            high = 2 if spec.dtype == torch.bool else signature.limits.get(spec.name, 2)
-            value = torch.randint(0, max(1, high), shape, generator=generator).to(spec.dtype)
-        tensors.append(value)
-    return Draw(_label("random", tensors, scale), tuple(tensors))
-
-
-def _label(kind: str, tensors: Sequence[Tensor], scale: float = 1.0) -> str:
+def label(kind: str, tensors: Sequence[Tensor], scale: float = 1.0) -> str:
+    """What to call a draw: "random 2x3x8x8 times 30"."""
     text = ", ".join("x".join(map(str, t.shape)) or "scalar" for t in tensors)
     return f"{kind} {text}" + (f" times {scale:g}" if scale != 1.0 else "")
 
 
-def _given(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
+def given_draws(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
+    """The user's arrays, and their first row alone (or twice) as a second batch size; notes.
+
+    Raises `BadInput` where they do not fit.
+    """
     tensors = _fit(signature, _tensors(signature, given))
-    found, notes = [Draw(_label("given", tensors), tensors)], []
+    found, notes = [Draw(label("given", tensors), tensors, usual=True)], []
     batch = signature.batch
     rows = _rows(signature, tensors, batch) if batch is not None else 0
     if rows:
@@ -164,7 +127,7 @@ def _given(signature: Signature, given: Inputs) -> tuple[list[Draw], list[str]]:
             (lambda t: t[:1]) if rows > 1 else (lambda t: torch.cat([t, t.flip(-1)]))
         )
         other = tuple(again(t) if c else t for t, c in zip(tensors, carries, strict=True))
-        found.append(Draw(_label("given", other), other))
+        found.append(Draw(label("given", other), other, usual=True))
     else:
         notes.append("the batch size is fixed, so a second one was not run")
     return found, notes

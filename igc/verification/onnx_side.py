@@ -16,12 +16,15 @@ from torch import Tensor
 from igc.certificate.manifest import not_of_its_run
 from igc.emit.onnx.model import LARGE, with_initialisers
 from igc.errors import BadInput, one_line
+from igc.onnx_files.findings import findings
 from igc.onnx_files.guard import read_onnx
 from igc.onnx_files.session import run_bounded, session
 from igc.program import InputSpec
 from igc.program.dtypes import cast_to
+from igc.verification.channels import Axis
 from igc.verification.diverge_onnx import first_onnx_difference
 from igc.verification.inputs import Draw, Signature
+from igc.verification.interface import interface_problems
 from igc.verification.side import Exact, Outputs, Side
 
 LEVELS = {
@@ -77,6 +80,10 @@ class OnnxSide(Side):
         """The types of the outputs."""
         return tuple(self._dtype(o, "output") for o in self.model.graph.output)
 
+    def channel_axes(self) -> list[Axis]:
+        """The second axis of each output where its size is a number, else the last one."""
+        return [_declared_axis(o.type.tensor_type.shape.dim) for o in self.model.graph.output]
+
     def signature(self, full: bool = False) -> Signature:
         """What the file takes; a dynamic batch counts as 2, any other dynamic size as 32."""
         known = {i.name for i in self.model.graph.initializer}
@@ -107,7 +114,15 @@ class OnnxSide(Side):
             ) from error
 
     def defects(self) -> list[str]:
-        """What is wrong with the file itself: full checker, strict shapes, channel counts."""
+        """What is wrong with the file itself: not valid, or it holds what runs do not show."""
+        return self._invalid() + findings(self.model)
+
+    def misdeclared(self, reference: Exact, points: Sequence[Sequence[Tensor]]) -> list[str]:
+        """Names, types, ranks and sizes that are not the reference's."""
+        return list(interface_problems(self.model.graph, reference.decided, points))
+
+    def _invalid(self) -> list[str]:
+        """What the full checker, strict shape inference and channel counts complain of."""
         try:
             onnx.checker.check_model(self.label, full_check=True)
         except Exception as error:  # the checker raises its own and protobuf's errors
@@ -127,7 +142,7 @@ class OnnxSide(Side):
         """
         for way in self.levels:
             for draw in draws:
-                if self.takes(names, draw.tensors):
+                if way not in self.ways_for(draw) or self.takes(names, draw.tensors):
                     continue
                 try:
                     found: Outputs | Exception = self._run(way, names, draw.tensors)
@@ -210,6 +225,11 @@ def _without_values(model: onnx.ModelProto) -> onnx.ModelProto:
         for t in model.graph.initializer
     ]
     return with_initialisers(model, tensors)
+
+
+def _declared_axis(dims: Sequence[onnx.TensorShapeProto.Dimension]) -> Axis:
+    fixed = [i for i in (1, len(dims) - 1) if 0 < i < len(dims) and dims[i].HasField("dim_value")]
+    return fixed[0] if fixed else None
 
 
 def wrong_widths(model: onnx.ModelProto) -> list[str]:

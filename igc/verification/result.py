@@ -14,9 +14,10 @@ SCHEMA = 1
 class Leg:
     """One output compared in one way on one set of inputs.
 
-    `max_abs` is the largest absolute difference and `scale` the largest magnitude of the
-    reference; both count finite values only. `bound` is absolute, `bound_from` says how it came
-    about. A leg passes when `max_abs <= bound` and `problem` is empty. Outputs that are not
+    The figures are those of the channel that comes nearest its bound, number `channel` (None where
+    the output is but one). `max_abs` is its largest absolute difference and `scale` how large it
+    is in the reference; both count finite values only. `bound` is absolute, `bound_from` says how
+    it came about. A leg passes when `max_abs <= bound` and `problem` is empty. Outputs that are not
     floating count differing elements in `max_abs`, against a bound of 0.
     """
 
@@ -28,10 +29,11 @@ class Leg:
     bound: float
     bound_from: str
     problem: str = ""
+    channel: int | None = None
 
     @property
     def max_rel(self) -> float:
-        """The largest absolute difference over the largest magnitude of the reference."""
+        """The largest absolute difference over the channel's largest magnitude."""
         if self.max_abs == 0.0:
             return 0.0
         return self.max_abs / self.scale if self.scale > 0.0 else math.inf
@@ -53,13 +55,15 @@ class Leg:
     def describe(self) -> str:
         """What is wrong, in one line."""
         told = self.problem or (f"differs by {self.max_abs:.2e} where {self.bound:.2e} is allowed")
-        return f"output '{self.output}' ({self.way}, {self.inputs}): {told}"
+        place = "" if self.channel is None or self.problem else f", channel {self.channel}"
+        return f"output '{self.output}'{place} ({self.way}, {self.inputs}): {told}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a float that is not finite becomes a string."""
         return {
             "way": self.way,
             "inputs": self.inputs,
+            "channel": self.channel,
             "max_abs": number(self.max_abs),
             "max_rel": number(self.max_rel),
             "bound": number(self.bound),
@@ -105,7 +109,7 @@ class OutputCheck:
 
     @property
     def max_rel(self) -> float:
-        """The largest difference relative to the output's largest magnitude, in the worst leg."""
+        """The largest difference relative to the channel's largest magnitude, in the worst leg."""
         return self.worst.max_rel
 
     @property
@@ -194,7 +198,9 @@ class Check:
         legs = [leg for out in self.outputs.values() for leg in out.legs]
         if legs:
             lines.append(f"  compared in: {'; '.join(dict.fromkeys(leg.way for leg in legs))}")
-            lines.append(f"  on: {'; '.join(dict.fromkeys(leg.inputs for leg in legs))}")
+            inputs = list(dict.fromkeys(leg.inputs for leg in legs))
+            count = f"{len(inputs)} sets of inputs" if len(inputs) > 1 else "one set of inputs"
+            lines.append(f"  on {count}, a sample and no proof: {'; '.join(inputs)}")
         sources = dict.fromkeys(o.bound_from for o in self.outputs.values())
         lines += [f"  bound: {text}" for text in sources]
         lines += [f"  note: {text}" for text in self.notes]

@@ -11,7 +11,8 @@ from igc.checkpoint import load_program
 from igc.emit.compilation import Compilation
 from igc.errors import BadInput
 from igc.program import Program
-from igc.verification.inputs import Inputs, as_tensors, draws
+from igc.verification.draws import main_draws
+from igc.verification.inputs import Inputs, as_tensors
 from igc.verification.onnx_side import OnnxSide
 from igc.verification.side import Side
 from igc.verification.torch_side import TorchSide, module_side
@@ -64,5 +65,5 @@ def _example(known: dict[str, Side], inputs: Inputs) -> Sequence[Tensor] | None:
     if inputs is not None:
         return as_tensors(inputs)[1]
     for side in known.values():
-        return draws(side.signature(), None)[0][0].tensors
+        return main_draws(side.signature())[0].tensors
     return None

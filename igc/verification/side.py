@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from igc.program import Program
+from igc.verification.channels import Axis
 from igc.verification.inputs import Draw, Signature
 
 Outputs = list[Tensor]
@@ -42,8 +43,10 @@ class Exact(Protocol):
     def in_precision(self, inputs: Sequence[Tensor], dtype: torch.dtype) -> Outputs:
         """The outputs computed in `dtype`: by the network itself where that is its precision."""
 
-    def approximated(self, inputs: Sequence[Tensor], dtype: torch.dtype, seed: int) -> Outputs:
-        """The outputs in `dtype`, functions as exact as onnxruntime's."""
+    def approximated(
+        self, inputs: Sequence[Tensor], dtype: torch.dtype, seed: int, *, sums: bool = False
+    ) -> Outputs:
+        """The outputs in `dtype`, functions as exact as onnxruntime's; `sums`: and means, too."""
 
 
 class Side(Protocol):
@@ -69,6 +72,13 @@ class Side(Protocol):
 
     def signature(self, full: bool = False) -> Signature:
         """What it takes; `full`: at its example's image size, however long that takes."""
+
+    def channel_axes(self) -> list[Axis]:
+        """Which axis of each output holds its channels."""
+
+    def ways_for(self, draw: Draw) -> tuple[str, ...]:
+        """The ways to run a draw in: all, or the last one where that has to do."""
+        return self.ways[-1:] if draw.once else self.ways
 
     def run(self, way: str, names: Sequence[str], draw: Draw) -> Outputs:
         """The outputs for a draw, whose tensors have these names. Raises what the runtime does."""
@@ -99,12 +109,23 @@ class Side(Protocol):
         """What is wrong with it whatever it computes."""
         return []
 
+    def misdeclared(self, reference: Exact, points: Sequence[Sequence[Tensor]]) -> list[str]:
+        """What it declares of its inputs and outputs that is not the reference's.
+
+        `points` are inputs of several sizes.
+        """
+        return []
+
     def notes(self) -> list[str]:
         """What to know of it that is no fault."""
         return []
 
     def company(self) -> list[str]:
         """Which files beside it are not of its run."""
+        return []
+
+    def idle(self) -> list[str]:
+        """What of it did nothing on any of the inputs that it was run on."""
         return []
 
     def first_difference(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,9 @@ from igc.program.health import finite_notes
 from igc.program.returned import tensors_of
 from igc.program.trusting import has_trusting
 from igc.verification.bounds import largest
+from igc.verification.channels import Axis, channel_axis
 from igc.verification.diverge import first_difference
+from igc.verification.idle import idle, watch
 from igc.verification.inputs import Draw, Signature, of_program
 from igc.verification.side import Exact, Memo, Outputs, Side
 
@@ -46,6 +49,8 @@ class TorchSide(Side):
     captured: bool = False
     memo: Memo | None = None
     _decided: Program | None = None
+    _watched: Memo = field(default_factory=dict)
+    _signatures: dict[bool, Signature] = field(default_factory=dict)
 
     @property
     def runtime(self) -> str:
@@ -64,7 +69,17 @@ class TorchSide(Side):
 
     def signature(self, full: bool = False) -> Signature:
         """That of its program."""
-        return of_program(self.program, full)
+        if full not in self._signatures:
+            self._signatures[full] = of_program(self.program, full)
+        return self._signatures[full]
+
+    def channel_axes(self) -> list[Axis]:
+        """As its outputs' shapes at the sizes it is run at tell."""
+        found = self.signature()
+        doubled = {k: 2 * v for k, v in found.sizes.items() if k != found.batch}
+        points = [found.sizes, found.sizes | (found.other or doubled)]
+        shapes = [_shapes(self.program, self.program.sizes | sizes) for sizes in points]
+        return [channel_axis(each) for each in zip(*shapes, strict=True)]
 
     def run(self, way: str, names: Sequence[str], draw: Draw) -> Outputs:
         """As `own`."""
@@ -73,6 +88,10 @@ class TorchSide(Side):
     def notes(self) -> list[str]:
         """Which of its tensors hold NaN or infinity, and which sizes it does not take, and why."""
         return finite_notes(self.program) + list(map(str, fixed_axes(self.program)))
+
+    def idle(self) -> list[str]:
+        """How many channels of its rectifiers never fired."""
+        return idle(self._watched if self.memo is None else self.memo)
 
     def first_difference(
         self, reference: Exact, names: Sequence[str], inputs: Sequence[Tensor]
@@ -115,8 +134,9 @@ class TorchSide(Side):
         def run() -> Outputs:
             program = settled(self.program) if settle else self.decided
             self._require_captured(inputs)
+            see = partial(watch, self._watched if self.memo is None else self.memo)
             with torch.no_grad():
-                return _tensors(execute(program, inputs, dtype=torch.float64))
+                return _tensors(execute(program, inputs, dtype=torch.float64, visit=see))
 
         return self._once(("float64", settle), inputs, run)
 
@@ -162,16 +182,18 @@ class TorchSide(Side):
 
         return self._once(dtype, inputs, run)
 
-    def approximated(self, inputs: Sequence[Tensor], dtype: torch.dtype, seed: int) -> Outputs:
+    def approximated(
+        self, inputs: Sequence[Tensor], dtype: torch.dtype, seed: int, *, sums: bool = False
+    ) -> Outputs:
         """The outputs in `dtype`, functions as exact as onnxruntime's (`approximations`)."""
 
         def run() -> Outputs:
-            with Approximated(seed), torch.no_grad():
+            with Approximated(seed, sums), torch.no_grad():
                 if dtype == self.dtype:
                     return self.own(inputs)
                 return _tensors(execute(self.decided, inputs, dtype=dtype))
 
-        return self._once(("approximated", dtype, seed), inputs, run)
+        return self._once(("approximated", dtype, seed, sums), inputs, run)
 
     def require_deterministic(self, inputs: Sequence[Tensor]) -> None:
         """Raises `Refused` where two runs in evaluation mode differ (a stochastic gate, say)."""
@@ -259,6 +281,13 @@ def _one_dtype(module: nn.Module) -> torch.dtype | None:
     tensors = (*module.parameters(), *module.buffers())
     found = {t.dtype for t in tensors if t.dtype.is_floating_point}
     return found.pop() if len(found) == 1 else None
+
+
+def _shapes(program: Program, sizes: dict[str, int]) -> list[tuple[int, ...]]:
+    """The shapes of the outputs at these sizes, complex numbers as pairs."""
+    inputs = [torch.empty(s.shape(sizes), dtype=s.dtype, device="meta") for s in program.inputs]
+    values = [v for v in execute(program, inputs, device="meta") if isinstance(v, Tensor)]
+    return [(*v.shape, 2) if v.is_complex() else tuple(v.shape) for v in values]
 
 
 def _tensors(values: Sequence[Any]) -> Outputs:

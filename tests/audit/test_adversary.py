@@ -152,7 +152,7 @@ FORGED = ["input input: size 0", "input input: size 3", "input input: another na
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORGED)
 def test_the_interface_of_a_forged_model(certificate, read, monkeypatch, name: str) -> None:
-    """What the outputs' values would not tell is told by `igc.audit.interface`."""
+    """What the outputs' values would not tell is told by `igc.verification.interface`."""
     if name != "outputs: names exchanged":
         monkeypatch.setattr(check, "verify", lambda *_, **__: SimpleNamespace(failures=[]))
     certificate.change_model(dict(model_changes(read["model"]))[name])

@@ -258,18 +258,27 @@ class TestVerify:
     def test_what_is_passed_on(self, cli, ckpt, engine, library) -> None:
         seen = []
 
-        def verify(reference: Any, candidate: Path, inputs: Any, tasks: Any, full: bool) -> Check:
-            seen.append((candidate, inputs, tasks, full))
+        def verify(reference: Any, candidate: Path, inputs: Any, **options: Any) -> Check:
+            seen.append((candidate, inputs, *options.values()))
             return check(True)
 
         library(verify=verify)
         Path("m.onnx").write_text("onnx")
         Path("d.npz").write_text("arrays")
         assert cli("verify", ckpt, "m.onnx").code == 0
-        more = ("--inputs", "d.npz", "--tasks", "a,b", "--full-size")
+        more = ("--inputs", "d.npz", "--only-inputs", "--tasks", "a,b", "--full-size")
         assert cli("verify", ckpt, "m.onnx", *more).code == 0
         model = Path("m.onnx")
-        assert seen == [(model, None, None, False), (model, Path("d.npz"), ("a", "b"), True)]
+        assert seen == [
+            (model, None, False, None, False),
+            (model, Path("d.npz"), True, ("a", "b"), True),
+        ]
+
+    def test_nothing_but_arrays_that_are_not_there(self, cli, ckpt, engine) -> None:
+        Path("m.onnx").write_text("onnx")
+        done = cli("verify", ckpt, "m.onnx", "--only-inputs")
+        assert done.code == 2
+        assert "--only-inputs needs the arrays of --inputs" in done.err
 
     @pytest.mark.parametrize("missing", ["gated.pt", "m.onnx", "d.npz"])
     def test_missing_file(self, cli, ckpt, engine, missing) -> None:

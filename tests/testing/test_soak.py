@@ -184,7 +184,7 @@ def test_the_legs_fail_on_wrong_numbers() -> None:
     net, inputs = build(architecture("mlp"))
     with torch.no_grad():
         value = net(*inputs)["task0"]
-    yard = [Yardstick(value, 1e-7, value.double())]
+    yard = [Yardstick(value, torch.full(value.shape[1:], 1e-7), value.double())]
     within_bound(yard, [value + 1e-7], "a way", "here")
     with pytest.raises(AssertionError, match="a way, here: output 0 differs by"):
         within_bound(yard, [value * 1.001], "a way", "here")

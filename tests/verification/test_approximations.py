@@ -123,15 +123,41 @@ def test_inputs_that_are_left_out_leave_nothing_behind(monkeypatch: pytest.Monke
     """Neither a leg set aside nor the word that an output was compared soundly."""
 
     def partly(self: Comparison, *_: object) -> None:
-        self.lost.append(Leg("y", "way", "resized", 1.0, 1.0, 0.5, ""))
-        self.sound.add(("y", "way"))
+        leg = Leg("y", "way", "tried", 1.0, 1.0, 0.5, "")
+        self.ledger.lost.append((leg, torch.ones(1, dtype=torch.bool)))
+        self.ledger.sound["y", "way"] = torch.ones(1, dtype=torch.bool)
         raise BadInput("too large")
 
     monkeypatch.setattr(Comparison, "_compare", partly)
     side = TorchSide("network", capture(nn.ReLU(), torch.zeros(1)))
     comparison = Comparison(side, side, [], [])
-    comparison.add(Draw("resized", (torch.zeros(1),), resized=True))
-    assert comparison.judged() == []
-    assert not comparison.sound
+    comparison.add(Draw("tried", (torch.zeros(1),), optional=True))
+    assert comparison.ledger.judged() == []
+    assert not comparison.ledger.sound
     with pytest.raises(BadInput):
         comparison.add(Draw("given", (torch.zeros(1),)))
+
+
+SUMMING = {
+    "instance norm": nn.InstanceNorm2d(4, affine=True), "layer norm": nn.LayerNorm(16),
+    "group norm": nn.GroupNorm(2, 4), "pool": nn.AdaptiveAvgPool2d(1), "window": nn.AvgPool2d(16),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUMMING)
+def test_sums_of_equal_numbers_move_for_all_that_read_them(name: str) -> None:
+    """A mean that is off shifts everything behind a norm, which pooling does not average out."""
+    x = torch.full((2, 4, 16, 16), 0.3)
+    plain = SUMMING[name](x).mean((2, 3))
+    with torch.no_grad(), Approximated(0, sums=True):
+        moved = SUMMING[name](x).mean((2, 3))
+    with torch.no_grad(), Approximated(0):
+        same = SUMMING[name](x).mean((2, 3))
+    assert (moved - plain).abs().max() > 2 * torch.finfo(torch.float32).eps
+    assert torch.equal(same, plain)
+
+
+def test_norms_that_add_up_nothing_do_not_move() -> None:
+    norm, x = nn.BatchNorm2d(4).eval(), torch.full((2, 4, 16, 16), 0.3)
+    with torch.no_grad(), Approximated(0, sums=True):
+        assert torch.equal(norm(x), x / (1 + 1e-5) ** 0.5)

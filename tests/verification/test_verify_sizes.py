@@ -61,7 +61,7 @@ def test_too_costly_sizes_are_halved_and_it_is_said(monkeypatch: pytest.MonkeyPa
     check = verify(made, made)
     assert check.passed
     assert any("128x128 and 64x64, not the example's 256x256" in n for n in check.notes)
-    assert {leg.inputs for leg in check.outputs["output"].legs} == {
+    assert {leg.inputs for leg in check.outputs["output"].legs if "float64" in leg.way} == {
         "random 2x3x128x128",
         "random 1x3x128x128 times 30",
         "random 1x3x64x64",
@@ -95,12 +95,14 @@ def test_heavy_networks_of_one_size_are_run_on_one_draw(monkeypatch: pytest.Monk
     made = capture(Fixed().eval(), (torch.randn(2, 3, 32, 32),))
     monkeypatch.setattr("igc.verification.inputs.HEAVY", -1)
     check = verify(made, made)
-    assert {leg.inputs for leg in check.outputs["output"].legs} == {"random 2x3x32x32"}
-    assert any("one set of inputs" in n for n in check.notes)
+    whole = {leg.inputs for leg in check.outputs["output"].legs if "float64" in leg.way}
+    assert whole == {"random 2x3x32x32"}
+    assert any("few inputs" in n for n in check.notes)
     wrong = replace(made, constants={k: v + 1e-3 for k, v in made.constants.items()})
     assert not verify(made, wrong).passed
-    whole = verify(made, made, full=True)
-    assert len({leg.inputs for leg in whole.outputs["output"].legs}) == 2
+    check = verify(made, made, full=True)
+    legs = check.outputs["output"].legs
+    assert len({leg.inputs for leg in legs if "float64" in leg.way}) == 2
 
 
 class Positions(nn.Module):
@@ -126,11 +128,12 @@ def test_a_size_that_the_reference_does_not_take_is_left_out(tmp_path: Path) -> 
     for reference, candidate in ((net, static), (capture(net, x), str(tmp_path / "net.onnx"))):
         check = verify(reference, candidate)
         assert check.passed, str(check)
-        (note,) = (n for n in check.notes if "another image size" in n)
-        assert "1x3x9x11" in note
-        assert "out of range" in note
+        notes = [n for n in check.notes if "was not compared" in n]
+        assert {n.split(" was")[0] for n in notes} == {"random 1x3x9x11", "random 1x3x16x16"}
+        assert all("out of range" in n for n in notes)
         legs = check.outputs["output"].legs
-        assert {leg.inputs for leg in legs} == {"random 2x3x8x8", "random 1x3x8x8 times 30"}
+        assert len({leg.inputs for leg in legs}) > 10
+        assert all("x3x8x8" in leg.inputs for leg in legs)
     with pytest.raises(BadInput, match="does not accept inputs"):
         verify(net, static, torch.randn(2, 3, 12, 12))
     other = Positions(10).eval()
