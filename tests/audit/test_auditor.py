@@ -71,6 +71,8 @@ CASES = [
     ("transformer", "where", "buffer", "random", "generic"),
     ("grouped", "lerp", "chain", "random", "twins"),
 ]
+#: Whose graph is not brought to the network's normal form; `docs/certificate.md` says what is.
+NOT_SHOWN = {("residual_cnn", "zeros"), ("transformer", "generic")}
 
 
 @pytest.mark.slow
@@ -79,7 +81,8 @@ def test_every_idiom_is_certified(tmp_path, name, idiom, mix, pattern, weights) 
     spec = architecture(name, tasks=3, idiom=idiom, mix=mix, pattern=pattern, seed=5)
     net, inputs = build(replace(spec, weights=weights))
     found = certified(net, inputs, tmp_path).audit()
-    assert found.passed, found.failures
+    assert found.failures == []
+    assert bool(found.not_shown) == ((name, weights) in NOT_SHOWN), found.not_shown
     assert found.left_out
 
 

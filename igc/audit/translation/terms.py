@@ -30,6 +30,7 @@ ROUNDINGS = 2  # a weight and the largest of its row, each rounded once
 BUCKET = 2.0**-14  # rows are looked up by a random projection, this far from its rounded value
 CANCELS = 2.0**12  # the parts of a sum may be this much larger than it is
 LARGE = 2.0**40
+PARTS = 2.0**6  # what a number was summed from gives it room for rounding, up to so many times it
 FEW = 8  # a contraction over so many terms is a sum, as a mix may be written as either
 MANY = 1 << 12  # terms of a sum that is added to others term by term
 LINEAR = "linear"  # the operator that multiplies
@@ -75,7 +76,9 @@ class Store:
         self._numbers: list[tuple[float, Term]] = []  # sorted
         self._affines: dict[Term, list[Term]] = {}
         self._rows: dict[Any, _Rows] = {}
-        self._short: dict[Term, tuple[Terms, Numbers]] = {}  # rows that are added term by term
+        #: Rows that are added term by term: their terms, weights, and what those were summed from.
+        self._short: dict[Term, tuple[Terms, Numbers, Numbers]] = {}
+        self._room: dict[Term, float] = {}  # the size of what a shift was summed from
         self.zeroed: set[Term] = set()  # what the file multiplies by zero
         self.gated: int | None = None  # how many terms the gated network has
         self.one = self.number(1.0)
@@ -176,6 +179,7 @@ class Store:
         if self.gated is not None and not abs(scale) <= LARGE:
             raise NotShown(f"a factor of {scale:.3g}, by which numbers may overflow")
         known.append(self._new(Affine(base, scale, shift), self.dims[base]))
+        self._room[known[-1]] = min(room, PARTS * max(abs(shift), abs(scale)))
         return known[-1]
 
     def parts(self, term: Term) -> Affine:
@@ -195,24 +199,24 @@ class Store:
         sizes: dict[Term, float] = {}
         most = max(abs(shift), room)
 
-        def add(term: Term, by: float) -> None:
+        def add(term: Term, by: float, size: float) -> None:
             total[term] = total.get(term, 0.0) + by
-            sizes[term] = sizes.get(term, 0.0) + abs(by)
+            sizes[term] = sizes.get(term, 0.0) + size
 
         for term, by in coefficients:
             part = self.parts(term)
             shift += by * part.shift
-            most += abs(by * part.shift)
+            most += abs(by) * max(abs(part.shift), self._room.get(term, 0.0))
             by *= part.scale
             if by == 0.0:
                 self._zeroed(part.base)
                 continue
-            atoms, weights = self._short.get(part.base, (None, None))
-            if atoms is None or weights is None:
-                add(part.base, by)
+            short = self._short.get(part.base)
+            if short is None:
+                add(part.base, by, abs(by))
             else:
-                for atom, weight in zip(atoms.tolist(), weights.tolist(), strict=True):
-                    add(atom, by * weight)
+                for atom, weight, size in zip(*(a.tolist() for a in short), strict=True):
+                    add(atom, by * weight, abs(by) * size)
         if self.gated is not None:
             self._require_sound(total, sizes, shift, most)
         total = {t: self._settled(c) for t, c in total.items() if c != 0.0}
@@ -296,7 +300,9 @@ class Store:
         middle = int(np.floor(at)) if np.isfinite(at) else 0
         for bucket in (middle, middle - 1, middle + 1):
             for other, term in rows.buckets.get(bucket, ()):
-                room = self.near * np.maximum(np.maximum(np.abs(other), np.abs(row)), rooms)
+                room = self.near * np.maximum(
+                    np.maximum(np.abs(other), np.abs(row)), np.minimum(rooms, PARTS * np.abs(row))
+                )
                 if bool(((np.abs(other - row) <= room) | (other == row)).all()):
                     return term
         inside: frozenset[Label] = frozenset()
@@ -307,7 +313,8 @@ class Store:
         self.weights[term] = (operator, atoms, row)
         rows.buckets.setdefault(middle, []).append((row, term))
         if operator is None and len(atoms) <= MANY:
-            self._short[term] = (atoms, row[:, 0])
+            size = np.maximum(np.abs(row), np.minimum(rooms, PARTS * np.abs(row)))
+            self._short[term] = (atoms, row[:, 0], size[:, 0])
         return term
 
     def renamed(self, term: Term, labels: Mapping[Label, Label]) -> Term:
