@@ -18,7 +18,7 @@ import igc
 from igc.certificate.manifest import digest, seal, sha256, tensor_of, wiring, written
 from igc.errors import IgcError
 from igc.rebuild.files import Given, Made, given, made
-from igc.rebuild.rebuild import compare, rebuild
+from igc.rebuild.rebuilding import compare, rebuild
 from igc.rebuild.told import Told, told
 from igc.testing.mutations import KINDS, mutations
 
