@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import onnx
 import torch
@@ -68,7 +69,9 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[str]:
-    parts = [graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
+    parts: list[Any] = [graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
+    if any(a.doc_string for node in graph.node for a in node.attribute):
+        yield "file: doc strings of attributes, which igc does not write"
     if any(part.doc_string or len(part.metadata_props) for part in parts):
         yield "file: doc strings or notes, which igc does not write"
     for tensor in graph.initializer:

@@ -15,7 +15,8 @@ def batch_norm(
     on: Layers, x: Value, weight: Any, bias: Any, mean: Any, var: Any, eps: float
 ) -> Any:
     """x * s + (bias - mean * s), s = weight / sqrt(var + eps), along axis 1."""
-    factor = (1.0 if weight is None else weight) / np.sqrt(var + eps)
+    with np.errstate(invalid="ignore", divide="ignore"):  # anybody's numbers
+        factor = (1.0 if weight is None else weight) / np.sqrt(var + eps)
     shift = (0.0 if bias is None else bias) - mean * factor
     shape = [-1, *[1] * (len(x.axes) - 2)]
     scaled = on.mul(x, Known(np.reshape(factor, shape)))

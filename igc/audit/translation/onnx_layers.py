@@ -31,6 +31,13 @@ from igc.audit.translation.value import (
 )
 
 
+def _require_lengths(call: Call, axes: int) -> None:
+    """One number for each spatial axis, two for the pads."""
+    for name, count in (("strides", 1), ("dilations", 1), ("pads", 2), ("output_padding", 1)):
+        if len(call.get(name, [0] * count * axes)) != count * axes:
+            raise NotShown(f"the numbers '{name}'")
+
+
 def _conv(at: File, call: Call) -> Any:
     weight, bias = numbers(call.inputs[1]), numbers(call.operand(2))
     axes = weight.ndim - 2
@@ -38,6 +45,7 @@ def _conv(at: File, call: Call) -> Any:
         raise NotShown("a kernel of another shape than it says")
     ones = [1] * axes
     pads = call.get("pads", [0] * 2 * axes)
+    _require_lengths(call, axes)
     window = Window(
         tuple(weight.shape[2:]), tuple(call.get("strides", ones)), tuple(pads[:axes]),
         tuple(pads[axes:]), tuple(call.get("dilations", ones)),
@@ -106,6 +114,7 @@ def _pool(kind: str) -> Rule:
         x = at.value(call.inputs[0])
         kernel = tuple(call.get("kernel_shape", ()))
         axes = len(kernel)
+        _require_lengths(call, axes)
         pads, ones = call.get("pads", [0] * 2 * axes), [1] * axes
         window = Window(kernel, tuple(call.get("strides", ones)), tuple(pads[:axes]),
                         tuple(pads[axes:]), tuple(call.get("dilations", ones)),

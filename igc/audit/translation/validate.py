@@ -30,7 +30,8 @@ from igc.program.dtypes import narrower
 ATEN = {**aten_axes.RULES, **aten_layers.RULES, **aten_moves.RULES, **aten_numbers.RULES}
 ONNX = {**onnx_layers.RULES, **onnx_moves.RULES}
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError,
-             RuntimeError, OverflowError, RecursionError)  # fmt: skip
+             RuntimeError, ArithmeticError, RecursionError,
+             onnx.checker.ValidationError)  # fmt: skip
 EPS = {
     onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.DOUBLE: torch.float64,
     onnx.TensorProto.FLOAT16: torch.float16, onnx.TensorProto.BFLOAT16: torch.bfloat16,
@@ -67,6 +68,7 @@ def validate(model: onnx.ModelProto, program: Program) -> Translation:
     wider = narrower(program.dtype, own)
     algebra = Layers(Store(eps))
     try:
+        onnx.checker.check_model(model)
         gated = dict(
             zip(program.outputs, Gated(algebra, program, ATEN, wider).outputs(), strict=True)
         )

@@ -191,9 +191,23 @@ def named(store: Store, value: Value, axis: int) -> Value:
 
 
 def tidy(value: Value) -> Value:
-    """Without factors of one entry."""
-    axes = tuple(tuple(f for f in axis if f.size != 1) for axis in value.axes)
-    return Value(axes, value.ids.reshape([n for n in value.ids.shape if n != 1]))
+    """Without factors of one entry, and with counted ones side by side as one."""
+    axes: list[Axis] = []
+    shape: list[int] = []
+    for axis in value.axes:
+        factors: list[Dim | Few] = []
+        for factor in axis:
+            if factor.size == 1:
+                continue
+            if isinstance(factor, Few) and factors and isinstance(factors[-1], Few):
+                factors[-1] = Few(factors[-1].size * factor.size)
+                shape[-1] *= factor.size
+                continue
+            factors.append(factor)
+            if isinstance(factor, Few):
+                shape.append(factor.size)
+        axes.append(tuple(factors))
+    return Value(tuple(axes), value.ids.reshape(shape))
 
 
 def _axis(value: Value, axis: int, factors: Axis, ids: Terms) -> Value:
@@ -241,7 +255,7 @@ def reshaped(store: Store, value: Value, wanted: Sequence[Size]) -> Value:
         axes.append(tuple(axis))
     if queue:
         raise NotShown(f"a reshape to {tuple(target)}")
-    return joined(store, Value(tuple(axes), ids))
+    return tidy(joined(store, Value(tuple(axes), ids)))
 
 
 def _whole(size: Any) -> bool:
