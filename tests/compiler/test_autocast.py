@@ -151,7 +151,9 @@ def test_files_of_such_a_network_agree_with_it(part: str, tmp_path: Path) -> Non
     close(run(igc.load(tmp_path / "static.pt"), x), expected, BF16)
     assert igc.verify(net, static, INPUTS).passed
     assert command(["compile", str(path), "--out", str(model)]) == 0
-    assert command(["audit", str(model), "--against", str(path)]) == 0
+    # What is rounded between float32 operators in the file is not in the proof's table.
+    shown = part in ("weights", "casts")
+    assert command(["audit", str(model), "--against", str(path)]) == (0 if shown else 2)
 
 
 @pytest.mark.slow

@@ -193,7 +193,25 @@ def _pad(at: Gated, node: fx.Node, args: dict[str, Any]) -> Any:
     return at.on.padded(x, args.get("mode", "constant"), pairs, fill)
 
 
+def _filled(fill: float | None) -> Rule:
+    """A tensor of one number, which the call names or its name says."""
+
+    def rule(at: Gated, node: fx.Node, args: dict[str, Any]) -> Any:
+        if "size" in args:
+            sizes = [at.size(s) for s in args["size"]]
+        else:
+            like = at.tensor(args["self"])
+            sizes = [like.size(a) for a in range(len(like.axes))]
+        number = float(args["fill_value"]) if fill is None else fill
+        return at.on.expanded(Known(np.full([1] * len(sizes), number)), sizes)
+
+    return rule
+
+
 RULES: dict[str, Rule] = {
+    **dict.fromkeys(("zeros", "new_zeros", "zeros_like"), _filled(0.0)),
+    **dict.fromkeys(("ones", "new_ones", "ones_like"), _filled(1.0)),
+    **dict.fromkeys(("full", "new_full", "full_like"), _filled(None)),
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "_unsafe_view"), _reshape),
     **dict.fromkeys(("permute", "transpose", "t"), _permute),
     "unsqueeze": _unsqueeze,

@@ -31,7 +31,7 @@ from igc.audit.translation.value import (
 )
 from igc.program import Program
 from igc.program.decisions import decides, decisions, snapped
-from igc.program.dtypes import cast_to, retyped
+from igc.program.dtypes import cast_to, narrower, retyped
 from igc.program.nodes import layer_of, mapped
 from igc.program.schema import bind, is_size, op_name, operation
 from igc.program.shapes import shapes
@@ -117,6 +117,9 @@ class Gated:
             mapped((node.args, node.kwargs), lambda n: self.known[n][0]), torch.float64
         )
         value = cast("Callable[..., Any]", node.target)(*args, **kwargs)
+        own = self.kinds[node].dtype
+        if isinstance(value, Tensor) and not self.wider and narrower(own, self.source.dtype):
+            value = value.to(own).double()  # a part that the author computes in a narrower type
         hard = decides(node) or any(self.known[n][1] for n in node.all_input_nodes)
         self.known[node] = (snapped(value) if hard and isinstance(value, Tensor) else value, hard)
 

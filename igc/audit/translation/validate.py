@@ -83,6 +83,8 @@ def validate(model: onnx.ModelProto, program: Program) -> Translation:
                 raise NotShown(f"output '{value.name}': the network has none of this name")
             mine = algebra.value(file.values[value.name])
             _require_declared(value, mine)
+            if file.types[value.name] != value.type.tensor_type.elem_type:
+                raise NotShown(f"output '{value.name}': it is declared with another type")
             if not same(gated[value.name], mine):
                 raise NotShown(f"output '{value.name}': {_where(file, value.name, first)}")
         outputs = [algebra.value(file.values[v.name]) for v in graph.output]
