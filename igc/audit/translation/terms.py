@@ -27,9 +27,10 @@ Numbers: TypeAlias = NDArray[np.float64]
 Label: TypeAlias = Hashable
 
 ROUNDINGS = 2  # a weight and the largest of its row, each rounded once
-BUCKET = 2.0**-14  # rows are looked up by a random projection, this far from its rounded value
+BUCKET = 2.0**-7  # rows are looked up by a random projection, this far from its rounded value
 CANCELS = 2.0**12  # the parts of a sum may be this much larger than it is
 LARGE = 2.0**40
+SAME = 1e-12  # the network's numbers, computed in float64 in one order or another
 PARTS = 2.0**6  # what a number was summed from gives it room for rounding, up to so many times it
 FEW = 8  # a contraction over so many terms is a sum, as a mix may be written as either
 MANY = 1 << 12  # terms of a sum that is added to others term by term
@@ -66,14 +67,15 @@ class Store:
     """
 
     def __init__(self, eps: float) -> None:
-        self.near = ROUNDINGS * eps
+        self.eps, self.near = eps, SAME  # the network's own numbers are exact
         self.dims: list[frozenset[Label]] = []
         self.what: list[Any] = []
         self.along: list[frozenset[Label]] = []  # the axes along which entries are mixed
         self.weights: dict[Term, tuple[Hashable, Terms, Numbers]] = {}  # of rows
         self.entries: dict[Any, Term] = {}  # of terms along axes, by term, axis and place
         self._calls: dict[Any, Term] = {}
-        self._numbers: list[tuple[float, Term]] = []  # sorted
+        self._exact: dict[float, Term] = {}
+        self._numbers: list[tuple[float, Term]] = []  # the network's, sorted
         self._affines: dict[Term, list[Term]] = {}
         self._rows: dict[Any, _Rows] = {}
         #: Rows that are added term by term: their terms, weights, and what those were summed from.
@@ -88,7 +90,7 @@ class Store:
 
     def close_gated(self) -> None:
         """The gated network is read; what comes now is the file's, and may not cancel."""
-        self.gated = len(self)
+        self.gated, self.near = len(self), ROUNDINGS * self.eps
 
     def _zeroed(self, term: Term) -> None:
         base = self.parts(term).base
@@ -134,24 +136,42 @@ class Store:
 
         Entries of different places of an axis do not meet, but for the axes `along`.
         """
-        key = (op, tuple(operands))
+        key = (op, tuple(self.settled(t) for t in operands))
         found = self._calls.get(key)
         if found is None:
             found = self._calls[key] = self._new(key, dims, along)
         return found
 
     def number(self, value: float, room: float = 0.0) -> Term:
-        """A number that is the same everywhere; `room`: the size of what it was summed from."""
+        """A number that is the same everywhere.
+
+        `room`: the size of what it was summed from; the file's is then the network's nearest one.
+        """
         value = float(value) + 0.0  # one zero
         if value != value:
             return self.call("nan", (), ())
+        term = self._exact.get(value)
+        if term is None:
+            known = self._nearest(value, room) if self.gated is None else None
+            term = self._exact[value] = self._new(value, ()) if known is None else known
+            if self.gated is None and known is None:
+                bisect.insort(self._numbers, (value, term))
+        return self.settled(term, room) if room else term
+
+    def settled(self, term: Term, room: float = 0.0) -> Term:
+        """The network's number for one of the file's; the term itself where there is none."""
+        value = self.what[term]
+        if self.gated is None or term < self.gated or not isinstance(value, float):
+            return term
+        known = self._nearest(value, room)
+        return term if known is None else known
+
+    def _nearest(self, value: float, room: float) -> Term | None:
+        """The network's nearest number, where it is the same up to rounding."""
         at = bisect.bisect_left(self._numbers, (value, 0))
-        for known, term in self._numbers[max(at - 1, 0) : at + 1]:
-            if self.close(known, value, room):
-                return term
-        term = self._new(value, ())
-        self._numbers.insert(at, (value, term))
-        return term
+        near = self._numbers[max(at - 1, 0) : at + 1]
+        best = min(near, key=lambda pair: abs(pair[0] - value), default=None)
+        return best[1] if best and self.close(best[0], value, room) else None
 
     def value(self, term: Term) -> float | None:
         """The number that a term is, if it is one."""
@@ -172,10 +192,15 @@ class Store:
         if scale == 1.0 and shift == 0.0:
             return base
         known = self._affines.setdefault(base, [])
+        fits = []
         for term in known:
             what = self.what[term]
-            if self.close(what.scale, scale) and self.close(what.shift, shift, room):
+            if what.scale == scale and what.shift == shift:
                 return term
+            if self.close(what.scale, scale) and self.close(what.shift, shift, room):
+                fits.append((abs(what.scale - scale) / abs(scale), abs(what.shift - shift), term))
+        if fits:
+            return min(fits)[2]
         if self.gated is not None and not abs(scale) <= LARGE:
             raise NotShown(f"a factor of {scale:.3g}, by which numbers may overflow")
         known.append(self._new(Affine(base, scale, shift), self.dims[base]))
@@ -298,13 +323,18 @@ class Store:
         with np.errstate(invalid="ignore", over="ignore"):
             at = float((row * rows.direction).sum()) / BUCKET
         middle = int(np.floor(at)) if np.isfinite(at) else 0
+        fits = []
         for bucket in (middle, middle - 1, middle + 1):
             for other, term in rows.buckets.get(bucket, ()):
-                room = self.near * np.maximum(
-                    np.maximum(np.abs(other), np.abs(row)), np.minimum(rooms, PARTS * np.abs(row))
-                )
-                if bool(((np.abs(other - row) <= room) | (other == row)).all()):
+                apart = np.abs(other - row)
+                if not apart.any():
                     return term
+                sizes = np.maximum(np.abs(other), np.abs(row))
+                sizes = np.maximum(sizes, np.minimum(rooms, PARTS * np.abs(row)))
+                if bool((apart <= self.near * sizes).all()):
+                    fits.append((float(apart.sum()), term))
+        if fits:
+            return min(fits)[1]
         inside: frozenset[Label] = frozenset()
         own = dims
         if operator is None or operator == LINEAR:

@@ -22,7 +22,7 @@ from igc.audit.translation.file import File
 from igc.audit.translation.gated import Gated, input_values
 from igc.audit.translation.layers import Layers
 from igc.audit.translation.terms import NotShown, Store
-from igc.audit.translation.value import Value, tidy
+from igc.audit.translation.value import Value, each, tidy
 from igc.errors import one_line
 from igc.program import Program
 from igc.program.dtypes import narrower
@@ -82,6 +82,7 @@ def validate(model: onnx.ModelProto, program: Program) -> Translation:
             if value.name not in gated:
                 raise NotShown(f"output '{value.name}': the network has none of this name")
             mine = algebra.value(file.values[value.name])
+            mine = Value(mine.axes, each(algebra.store, mine, algebra.store.settled))
             _require_declared(value, mine)
             if file.types[value.name] != value.type.tensor_type.elem_type:
                 raise NotShown(f"output '{value.name}': it is declared with another type")

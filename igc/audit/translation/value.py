@@ -78,7 +78,10 @@ def quotient(size: Size, by: Any) -> Any:
             inside += (factor % by) * rest
         else:
             inside += part
-    return sympy.floor(inside / by) + outside
+    floors = [part for part in sympy.Add.make_args(inside) if isinstance(part, sympy.floor)]
+    if len(floors) == 1 and (inside - floors[0]).is_Integer:
+        inside += floors[0].args[0] - floors[0]  # floor((floor(a) + r) / n) = floor((a + r) / n)
+    return sympy.floor(sympy.expand(inside / by)) + outside
 
 
 def axis_of(root: Label, size: Size) -> Axis:
