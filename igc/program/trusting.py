@@ -50,10 +50,12 @@ def _check_of(target: Any) -> Check | None:
 
 def _formats(bound: Bound) -> str:
     """A layout in memory for images, asked of what has other axes."""
-    rank, operand = RANKS.get(bound["memory_format"]), bound["self"]
-    if rank is None or not isinstance(operand, Tensor) or operand.ndim == rank:
+    rank, operand = RANKS.get(bound["memory_format"]), bound.get("self")
+    size = bound.get("size", ())  # of what is made of nothing
+    axes = operand.ndim if isinstance(operand, Tensor) else len(size)
+    if rank is None or axes == rank:
         return ""
-    return f"{bound['memory_format']} is for {rank} axes, not for {operand.ndim}"
+    return f"{bound['memory_format']} is for {rank} axes, not for {axes}"
 
 
 def _recurrent(kind: str) -> Check:

@@ -121,6 +121,9 @@ def test_a_memory_format_is_for_its_number_of_axes() -> None:
     require_safe(aten.clone.default, (torch.zeros(1, 2, 3, 4),), images)
     with pytest.raises(BadInput, match="for 4 axes, not for 3"):
         require_safe(aten.clone.default, (X,), images)
+    with pytest.raises(BadInput, match="for 4 axes, not for 2"):
+        require_safe(aten.empty.memory_format, ([2, 3],), images)
+    require_safe(aten.empty.memory_format, ([2, 3],), {})
 
 
 def test_memory_is_never_pinned() -> None:
