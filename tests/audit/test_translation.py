@@ -165,7 +165,7 @@ def test_exchanged_inputs_and_outputs_are_not_shown(image) -> None:
 
 @pytest.mark.parametrize(
     "what", ["function", "training", "metadata", "opset", "external", "unread node", "twice",
-             "fixed batch", "one size", "doc string", "unread tensor", "type"],
+             "fixed batch", "one size", "doc string", "own field", "unread tensor", "type"],
 )  # fmt: skip
 def test_what_a_file_holds_besides_is_a_finding(image, what: str) -> None:
     program, model = image
@@ -192,6 +192,8 @@ def test_what_a_file_holds_besides_is_a_finding(image, what: str) -> None:
     elif what == "one size":
         dims = graph.input[0].type.tensor_type.shape.dim
         dims[2].dim_param = dims[3].dim_param
+    elif what == "own field":
+        graph.node[0].MergeFromString(b"\xc2\x3e\x01x")  # field 1000
     elif what == "doc string":
         graph.node[0].doc_string = "mine"
     elif what == "unread tensor":

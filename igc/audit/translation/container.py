@@ -39,6 +39,11 @@ def findings(model: onnx.ModelProto, program: Program) -> Iterator[str]:
                 if not p.key.startswith(OURS))  # fmt: skip
     if any(count > 1 for count in Counter(p.key for p in model.metadata_props).values()):
         yield "metadata: an entry is there twice"
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    plain.DiscardUnknownFields()
+    if plain.ByteSize() != model.ByteSize():
+        yield "file: fields that ONNX does not know"
     if model.domain or model.doc_string:
         yield "file: a domain or a doc string"
     shared = [name for name in program.outputs if name in {v.name for v in graph.output}]
