@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -344,45 +343,40 @@ class Layers(Algebra):
     def normalised(self, x: Value, axes: Sequence[int], eps: float, kind: str = "mean") -> Value:
         """(x - mean) / sqrt(variance + eps) over axes."""
         labels = frozenset(d.label for a in axes for d in dims(x.axes[a]))
-        inside = [n for a in axes for n in spots(x, a)]
-        rest = [n for n in range(x.ids.ndim) if n not in inside]
-        moved = x.ids.transpose([*rest, *inside])
-        flat = moved.reshape(-1, int(np.prod([x.ids.shape[n] for n in inside], dtype=int)))
-        made = []
-        for row in flat.tolist():
+
+        def make(row: list[Term]) -> list[Term]:
             own = frozenset().union(*(self.store.dims[t] for t in row))
             group = self.store.call((kind, eps, labels), tuple(sorted(row)), own - labels, labels)
-            made.append([
-                self.store.call(("normal", kind), (t, group), own) for t in row
-            ])  # fmt: skip
-        order = [*rest, *inside]
-        ids = np.array(made, dtype=np.int64).reshape(moved.shape)
-        return Value(x.axes, ids.transpose(np.argsort(order)))
+            return [self.store.call(("normal", kind), (t, group), own) for t in row]
+
+        return self._over_rows(x, axes, make)
 
     def softmax(self, x: Value, axis: int, kind: str = "softmax") -> Value:
         """A softmax along an axis."""
         labels = frozenset(d.label for d in dims(x.axes[axis]))
-        inside = spots(x, axis)
-        rest = [n for n in range(x.ids.ndim) if n not in inside]
-        moved = x.ids.transpose([*rest, *inside])
-        flat = moved.reshape(-1, int(np.prod([x.ids.shape[n] for n in inside], dtype=int)))
-        made = []
-        for row in flat.tolist():
+
+        def make(row: list[Term]) -> list[Term]:
             own = frozenset().union(*(self.store.dims[t] for t in row))
             if len(row) == 1:
-                made.append([self.store.call((kind, labels), tuple(row), own | labels, labels)])
-                continue
+                return [self.store.call((kind, labels), row, own | labels, labels)]
             group = self.store.call((kind, labels), tuple(sorted(row)), own - labels, labels)
-            made.append([self.store.call(("share", kind), (t, group), own) for t in row])
-        order = [*rest, *inside]
+            return [self.store.call(("share", kind), (t, group), own) for t in row]
+
+        return self._over_rows(x, [axis], make)
+
+    @staticmethod
+    def _over_rows(
+        x: Value, axes: Sequence[int], make: Callable[[list[Term]], list[Term]]
+    ) -> Value:
+        """What `make` makes of the terms along counted axes, row by row; the axes stay."""
+        inside = [n for a in axes for n in spots(x, a)]
+        order = [*(n for n in range(x.ids.ndim) if n not in inside), *inside]
+        moved = x.ids.transpose(order)
+        flat = moved.reshape(-1, int(np.prod([x.ids.shape[n] for n in inside], dtype=int)))
+        made = [make(row) for row in flat.tolist()]
         ids = np.array(made, dtype=np.int64).reshape(moved.shape)
         return Value(x.axes, ids.transpose(np.argsort(order)))
 
     def opened(self, op: Hashable, x: Value, axis: int, gone: bool, keep: bool) -> Value:
         """An operation along one axis whose order matters: argmax, cumulative sums."""
         return self.along(op, x, axis, 1 if gone else None, gone=gone and not keep)
-
-
-def product_of(sizes: Sequence[int]) -> int:
-    """How many entries."""
-    return math.prod(sizes)

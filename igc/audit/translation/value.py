@@ -55,7 +55,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Known:
-    """A tensor of known numbers; `wide` are integers and truth values, exactly."""
+    """A tensor of known numbers, in the type that they are stored in."""
 
     array: NDArray[Any]
 
@@ -132,18 +132,6 @@ def permuted(value: Value, order: Sequence[int]) -> Value:
     """The axes in another order."""
     by_axis = [n for a in order for n in spots(value, a)]
     return Value(tuple(value.axes[a] for a in order), value.ids.transpose(by_axis))
-
-
-def with_axis(store: Store, value: Value, axis: int) -> Value:
-    """The value with one more axis, of one entry."""
-    return Value((*value.axes[:axis], (), *value.axes[axis:]), value.ids)
-
-
-def without_axis(value: Value, axis: int) -> Value:
-    """The value without an axis of one entry."""
-    if value.axes[axis]:
-        raise NotShown(f"an axis of {value.size(axis)} entries is dropped")
-    return Value((*value.axes[:axis], *value.axes[axis + 1 :]), value.ids)
 
 
 def counted(store: Store, value: Value, axis: int) -> Value:
